@@ -1,0 +1,2 @@
+// Package transport connects nodes by streams of frames.
+package transport
