@@ -109,3 +109,35 @@ type Reset struct {
 
 // SetLevel raises the feature level.
 type SetLevel struct{ Level uint32 }
+
+// Names of the commands, as they appear in logs.
+
+func (Announce) Name() string     { return "announce" }
+func (OpenGroup) Name() string    { return "opengroup" }
+func (AddSlots) Name() string     { return "addslots" }
+func (ReleaseSlots) Name() string { return "releaseslots" }
+func (AddMember) Name() string    { return "addmember" }
+func (Confirm) Name() string      { return "confirm" }
+func (Shrink) Name() string       { return "shrink" }
+func (Leave) Name() string        { return "leave" }
+func (Begin) Name() string        { return "begin" }
+func (Promote) Name() string      { return "promote" }
+func (Cancel) Name() string       { return "cancel" }
+func (Forget) Name() string       { return "forget" }
+func (Reset) Name() string        { return "reset" }
+func (SetLevel) Name() string     { return "setlevel" }
+
+func (Announce) command()     {}
+func (OpenGroup) command()    {}
+func (AddSlots) command()     {}
+func (ReleaseSlots) command() {}
+func (AddMember) command()    {}
+func (Confirm) command()      {}
+func (Shrink) command()       {}
+func (Leave) command()        {}
+func (Begin) command()        {}
+func (Promote) command()      {}
+func (Cancel) command()       {}
+func (Forget) command()       {}
+func (Reset) command()        {}
+func (SetLevel) command()     {}

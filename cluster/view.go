@@ -42,6 +42,11 @@ type Member struct {
 	InSync  bool // may be promoted: holds everything acknowledged
 	Joining bool // has not been in step yet with this store; gives up after its patience
 	Kind    StoreKind
+	// Restarted: it came back under another store, and has not been in step since. What it held of the group's data is
+	// gone, or, if it is also Unsure, was on a disk: most of it may be there, and an operator may bring the group back
+	// from it by force. Both end when it is confirmed or promoted.
+	Restarted bool
+	Unsure    bool
 }
 
 // Group is a primary and its replicas, and the slots that they hold.
