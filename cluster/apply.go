@@ -57,7 +57,7 @@ func (v View) apply(c Command) (View, error) {
 	case Begin:
 		return v.changeGroup(c.On, func(g *Group) error { return g.begin(c) })
 	case Promote:
-		return v.changeGroup(c.On, func(g *Group) error { return g.promote(c) })
+		return v.changeGroup(c.On, func(g *Group) error { return v.promote(g, c) })
 	case Cancel:
 		return v.changeGroup(c.On, func(g *Group) error { return g.cancel(c) })
 	case Forget:
@@ -85,7 +85,7 @@ func (v View) announce(c Announce) (View, error) {
 	next := v.withNode(n)
 	if known && old.Store != n.Store {
 		if g, ok := v.GroupOf(n.ID); ok {
-			next = next.withGroup(g.restarted(n))
+			next = next.withGroup(g.restarted(n, v.Version+1))
 			next.Version = v.Version + 1
 		}
 	}
@@ -130,7 +130,7 @@ func (v View) openGroup(c OpenGroup) (View, error) {
 		Reign:   c.Reign,
 		First:   c.First,
 		Primary: c.Node,
-		Members: []Member{{MemberID: c.Node, InSync: true, Kind: n.Kind}},
+		Members: []Member{{MemberID: c.Node, InSync: true, Kind: n.Kind, Since: v.Version + 1}},
 		Slots:   c.Slots,
 	}), nil
 }

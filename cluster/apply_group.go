@@ -33,7 +33,7 @@ func (v View) addMember(g *Group, c AddMember) error {
 		return fmt.Errorf("%w: group %s has no primary to follow", ErrRefused, g.ID)
 	}
 	i, _ := g.find(n.ID)
-	g.Members = slices.Insert(g.Members, i, Member{MemberID: c.Member, Joining: true, Kind: n.Kind})
+	g.Members = slices.Insert(g.Members, i, Member{MemberID: c.Member, Joining: true, Kind: n.Kind, Since: v.Version + 1})
 	return nil
 }
 
@@ -66,6 +66,11 @@ func (g *Group) shrink(c Shrink) error {
 		return fmt.Errorf("%w: %s is neither the primary of group %s nor the member itself", ErrRefused, c.By, g.ID)
 	case c.Member == g.Primary:
 		return fmt.Errorf("%w: the primary of group %s is always in sync", ErrRefused, g.ID)
+	case !m.InSync && c.By == g.Primary && c.By != c.Member:
+		// The primary does not know what became of its proposal to confirm the member. With a new version of the group the
+		// proposal, should it arrive yet, is refused.
+		g.Version++
+		return nil
 	case !m.InSync:
 		return nil
 	case c.By != c.Member && g.Transition.Kind == Failover:
@@ -127,7 +132,7 @@ func (g *Group) begin(c Begin) error {
 	return nil
 }
 
-func (g *Group) promote(c Promote) error {
+func (v View) promote(g *Group, c Promote) error {
 	t := g.Transition
 	switch {
 	case c.Reign.IsZero() || c.ID.IsZero() || c.Reign == g.Reign:
@@ -158,6 +163,9 @@ func (g *Group) promote(c Promote) error {
 		m := &g.Members[i]
 		if m.InSync = slices.Contains(c.InSync, m.MemberID); m.InSync {
 			m.Joining, m.Restarted, m.Unsure = false, false, false
+		}
+		if m.MemberID == c.Primary {
+			m.Since = v.Version + 1
 		}
 	}
 	g.Epoch++
@@ -191,7 +199,7 @@ func (g *Group) member(id MemberID) (*Member, error) {
 
 // restarted is the group after one of its nodes came back under another store. The old store can never be named again, so
 // the node is not promoted as its former self.
-func (g Group) restarted(n NodeInfo) Group {
+func (g Group) restarted(n NodeInfo, since uint64) Group {
 	g.Members = slices.Clone(g.Members)
 	i, _ := g.find(n.ID)
 	old := g.Members[i]
@@ -203,6 +211,7 @@ func (g Group) restarted(n NodeInfo) Group {
 		Joining:   true,
 		Kind:      n.Kind,
 		Restarted: true,
+		Since:     since,
 		Unsure:    old.Unsure || old.Kind == DiskStore, // a disk keeps most of what it had
 	}
 	return g

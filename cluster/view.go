@@ -47,6 +47,7 @@ type Member struct {
 	// from it by force. Both end when it is confirmed or promoted.
 	Restarted bool
 	Unsure    bool
+	Since     uint64 // version of the view that made this membership, or last named it primary
 }
 
 // Group is a primary and its replicas, and the slots that they hold.
