@@ -20,7 +20,7 @@ const (
 // the same order has the same view, and total: a command that is malformed or that the rules forbid gives an error
 // (ErrInvalid, ErrStaleCommand, ErrRefused, ErrUnknownNode, ErrUnknownGroup, ErrSlotOwned) and the view unchanged.
 //
-// A command that would change nothing gives the same view, with the same Version, and no error: who proposes again what
+// A command that would change nothing (but see Shrink) gives the same view, with the same Version, and no error: who proposes again what
 // was decided already learns that it holds. A command with On that was decided on an older state of its group is refused
 // with ErrStaleCommand even then.
 //
@@ -130,6 +130,7 @@ func (v View) openGroup(c OpenGroup) (View, error) {
 		Reign:   c.Reign,
 		First:   c.First,
 		Primary: c.Node,
+		Opener:  n.Incarnation,
 		Members: []Member{{MemberID: c.Node, InSync: true, Kind: n.Kind, Since: v.Version + 1}},
 		Slots:   c.Slots,
 	}), nil
@@ -234,7 +235,7 @@ func (v View) changeGroup(on On, change func(*Group) error) (View, error) {
 // equal reports whether the groups are the same.
 func (g Group) equal(h Group) bool {
 	return g.ID == h.ID && g.Name == h.Name && g.Version == h.Version && g.Epoch == h.Epoch && g.Reign == h.Reign &&
-		g.First == h.First && g.Primary == h.Primary && g.Transition == h.Transition &&
+		g.First == h.First && g.Primary == h.Primary && g.Opener == h.Opener && g.Transition == h.Transition &&
 		g.Slots.Equal(h.Slots) && slices.Equal(g.Members, h.Members)
 }
 

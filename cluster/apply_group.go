@@ -170,6 +170,7 @@ func (v View) promote(g *Group, c Promote) error {
 	}
 	g.Epoch++
 	g.Reign, g.First, g.Primary, g.Transition = c.Reign, c.First, c.Primary, Transition{}
+	g.Opener = v.Nodes[c.Primary.Node].Incarnation
 	return nil
 }
 

@@ -66,6 +66,9 @@ func (g Group) check(bad func(string, ...any)) {
 	if g.over() {
 		bad("group %s is over and has not ended", g.ID)
 	}
+	if g.Opener == 0 {
+		bad("group %s: nobody opened epoch %d", g.ID, g.Epoch)
+	}
 	if m, ok := g.Member(g.Primary.Node); !g.Primary.IsZero() && (!ok || m.MemberID != g.Primary || !m.InSync) {
 		bad("group %s: primary %s is not a member in sync", g.ID, g.Primary)
 	}

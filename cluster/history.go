@@ -98,7 +98,7 @@ func (h History) Common(other History, ownEnd, otherEnd LSN) LSN {
 			i--
 		case a.Epoch < b.Epoch:
 			j--
-		case a != b:
+		case a.ID != b.ID:
 			i, j = i-1, j-1
 		default:
 			return min(h.end(i, ownEnd), other.end(j, otherEnd))

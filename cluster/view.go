@@ -57,9 +57,10 @@ type Group struct {
 	Version    uint64 // rises with each change of this group
 	Epoch      Epoch
 	Reign      ReignID
-	First      LSN      // first LSN of the present reign
-	Primary    MemberID // zero while the group waits for a failover because its primary's store is gone
-	Members    []Member // the primary among them, sorted by node ID
+	First      LSN         // first LSN of the present reign
+	Primary    MemberID    // zero while the group waits for a failover because its primary's store is gone
+	Opener     Incarnation // of the primary, as it opened the epoch: no other one is granted a lease in it
+	Members    []Member    // the primary among them, sorted by node ID
 	Slots      SlotSet
 	Transition Transition
 }
