@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -98,6 +99,7 @@ func (s *memStream) send(ctx context.Context, f Frame) error {
 		return s.errorf("%w: %d bytes, at most %d", ErrTooLarge, n, limit)
 	}
 	verdict, delay := s.conn.net.judge(s.out, s.conn.proto, &f)
+	f.Head, f.Body = slices.Clip(f.Head), slices.Clip(f.Body) // a receiver that appends must not reach what lies behind
 	it := item{Frame: f}
 	switch verdict {
 	case Break:

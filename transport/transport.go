@@ -45,7 +45,8 @@ type Stream interface {
 	Peer() Peer
 	// CloseWrite tells the peer that no more frames follow.
 	CloseWrite() error
-	// Close ends the stream; frames in flight may be lost. It is idempotent.
+	// Close ends the stream; frames in flight may be lost, except after CloseWrite: then what was sent still arrives at a
+	// peer that goes on receiving. It is idempotent.
 	Close() error
 }
 

@@ -1,0 +1,330 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// tcpTransport is the Transport over TCP. Each stream is one connection.
+type tcpTransport struct {
+	o        TCPOptions
+	versions [2]uint16 // oldest and newest; tests pretend to be of another time
+	listener net.Listener
+	addr     string
+	handlers registry
+	chunks   chunkPool
+	count    counters
+	refusals refusalLog
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	slots   chan struct{}  // one token for each handshake that runs
+	running sync.WaitGroup // accept loop, handshakes, readers and writers
+
+	mu      sync.Mutex
+	closed  bool
+	streams map[*tcpStream]struct{}
+	inbound int // streams among them that peers opened
+}
+
+var (
+	_ Transport     = (*tcpTransport)(nil)
+	_ StatsProvider = (*tcpTransport)(nil)
+)
+
+// ListenTCP listens on addr (host:port; port 0 takes a free one) and returns a Transport that also implements
+// StatsProvider. It needs neither peers nor names of peers. Close it when nothing uses it any more.
+func ListenTCP(addr string, o TCPOptions) (Transport, error) {
+	t, err := listenTCP(addr, o, [2]uint16{oldestVersion, newestVersion})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func listenTCP(addr string, o TCPOptions, versions [2]uint16) (*tcpTransport, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("options of the TCP transport: %w", err)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	t := &tcpTransport{o: o.withDefaults(), versions: versions, listener: l, addr: o.Advertise}
+	if t.addr == "" {
+		t.addr = l.Addr().String()
+		if err := dialable(t.addr); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	t.warnAboutTLS()
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.slots = make(chan struct{}, t.o.MaxHandshakes)
+	t.streams = make(map[*tcpStream]struct{})
+	t.running.Go(t.acceptLoop)
+	return t, nil
+}
+
+// Addr implements Transport.
+func (t *tcpTransport) Addr() string { return t.addr }
+
+// Stats implements StatsProvider.
+func (t *tcpTransport) Stats() Stats { return t.count.stats() }
+
+// Handle implements Transport.
+func (t *tcpTransport) Handle(p Protocol, h func(Stream)) (remove func()) {
+	return t.handlers.handle(p, h)
+}
+
+// Close implements Transport.
+func (t *tcpTransport) Close() error {
+	t.handlers.stop()
+	t.cancel()
+	t.mu.Lock()
+	t.closed = true
+	open := make([]*tcpStream, 0, len(t.streams))
+	for s := range t.streams {
+		open = append(open, s)
+	}
+	t.mu.Unlock()
+	t.listener.Close()
+	for _, s := range open {
+		s.hurry()
+	}
+	t.handlers.wait()
+	t.running.Wait()
+	return nil
+}
+
+// Dial implements Transport.
+func (t *tcpTransport) Dial(ctx context.Context, to Peer, p Protocol) (Stream, error) {
+	s, err := t.dial(ctx, to, p)
+	if err == nil {
+		t.count.dialled.Add(1)
+		return s, nil
+	}
+	t.count.dialFailed.Add(1)
+	switch {
+	case t.ctx.Err() != nil:
+		err = ErrClosed
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	}
+	return nil, fmt.Errorf("dial %s at %s for %q: %w", to.ID, to.Addr, p, err)
+}
+
+func (t *tcpTransport) dial(ctx context.Context, to Peer, p Protocol) (*tcpStream, error) {
+	if !p.valid() {
+		return nil, fmt.Errorf("%w: a name is 1 to %d bytes of printable ASCII", ErrNoHandler, maxProtocol)
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.o.HandshakeTimeout)
+	defer cancel()
+	defer context.AfterFunc(t.ctx, cancel)()
+
+	var d net.Dialer
+	raw, err := d.DialContext(ctx, "tcp", to.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	interrupted := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
+	s, err := t.introduce(ctx, raw, to, p)
+	if !interrupted() && err == nil { // the deadline was set: the connection is of no use
+		err = fmt.Errorf("%w: no answer within %v", ErrUnreachable, t.o.HandshakeTimeout)
+	}
+	if err == nil && !s.start(false) {
+		err = ErrClosed
+	}
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// introduce does the dialling end's part of the handshake.
+func (t *tcpTransport) introduce(ctx context.Context, raw net.Conn, to Peer, p Protocol) (*tcpStream, error) {
+	conn, err := t.secureClient(ctx, raw, to)
+	if err != nil {
+		return nil, err
+	}
+	h := hello{
+		oldest: t.versions[0], newest: t.versions[1],
+		maxFrame: uint32(t.o.MaxFrame), idle: t.o.IdleTimeout,
+		cluster: t.o.ClusterID, node: t.o.NodeID, addr: t.addr, want: to.ID, proto: p,
+	}
+	if _, err := conn.Write(h.encode()); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	s := t.newStream(raw, conn, p)
+	payload, err := readHandshake(s.reader.r)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	a, err := decodeAnswer(payload)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	if err := a.code.err(); err != nil {
+		return nil, fmt.Errorf("%w: the peer says: %q", err, a.text)
+	}
+	if a.version < t.versions[0] || a.version > t.versions[1] {
+		return nil, fmt.Errorf("%w: it chose %d, this end speaks %d to %d", ErrVersion, a.version, t.versions[0], t.versions[1])
+	}
+	if to.ID != "" && a.node != to.ID {
+		return nil, fmt.Errorf("%w: it is %s", ErrWrongPeer, a.node)
+	}
+	if err := certified(conn, a.node); err != nil {
+		return nil, err
+	}
+	s.settle(Peer{ID: a.node, Addr: to.Addr}, a.maxFrame, a.idle)
+	return s, nil
+}
+
+// acceptLoop takes connections until the listener is closed.
+func (t *tcpTransport) acceptLoop() {
+	const pause = 50 * time.Millisecond
+	for {
+		select {
+		case t.slots <- struct{}{}:
+		case <-t.ctx.Done():
+			return
+		}
+		raw, err := t.listener.Accept()
+		if err == nil {
+			t.running.Go(func() {
+				defer func() { <-t.slots }()
+				t.receive(raw)
+			})
+			continue
+		}
+		<-t.slots
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		// Out of file descriptors, most likely: it passes, but not at once.
+		t.o.Logger.Error("cannot accept connections", "addr", t.addr, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-t.ctx.Done():
+			return
+		}
+	}
+}
+
+// receive takes a connection in, or closes it.
+func (t *tcpTransport) receive(raw net.Conn) {
+	err := t.admit(raw)
+	if err == nil {
+		return
+	}
+	raw.Close()
+	if t.ctx.Err() == nil {
+		t.count.refused.Add(1)
+		t.refusals.log(t.o.Logger, raw.RemoteAddr(), err)
+	}
+}
+
+// admit does the accepting end's part of the handshake and starts the handler.
+func (t *tcpTransport) admit(raw net.Conn) error {
+	raw.SetDeadline(time.Now().Add(t.o.HandshakeTimeout))
+	interrupted := context.AfterFunc(t.ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
+	s, err := t.greet(raw)
+	stopped := interrupted()
+	if err != nil {
+		return err
+	}
+	if !stopped {
+		t.leave()
+		return ErrClosed
+	}
+	raw.SetDeadline(time.Time{})
+	if !s.start(true) {
+		t.leave()
+		return ErrClosed
+	}
+	t.count.accepted.Add(1)
+	if !t.handlers.start(s.proto, s) {
+		s.Close() // the handler was taken away a moment ago
+	}
+	return nil
+}
+
+// enter counts a stream that a peer opens, if there is room for it; leave takes it back.
+func (t *tcpTransport) enter() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.inbound >= t.o.MaxConns {
+		return false
+	}
+	t.inbound++
+	return true
+}
+
+func (t *tcpTransport) leave() {
+	t.mu.Lock()
+	t.inbound--
+	t.mu.Unlock()
+}
+
+// greet reads the hello and answers it. An error says why the stranger was refused.
+func (t *tcpTransport) greet(raw net.Conn) (*tcpStream, error) {
+	conn, err := t.secureServer(raw)
+	if err != nil {
+		return nil, err
+	}
+	s := t.newStream(raw, conn, "")
+	payload, err := readHandshake(s.reader.r)
+	if err != nil {
+		return nil, err
+	}
+	a := answer{maxFrame: uint32(t.o.MaxFrame), idle: t.o.IdleTimeout, node: t.o.NodeID}
+	h, refusal := decodeHello(payload)
+	if refusal != nil {
+		a.code = answerInvalid
+	} else {
+		a.code, a.version, refusal = t.judge(h, conn)
+	}
+	if refusal != nil {
+		a.text = refusal.Error()
+	}
+	_, err = conn.Write(a.encode())
+	if refusal != nil {
+		return nil, refusal
+	}
+	if err != nil {
+		t.leave()
+		return nil, err
+	}
+	s.proto = h.proto
+	s.settle(Peer{ID: h.node, Addr: h.addr}, h.maxFrame, h.idle)
+	return s, nil
+}
+
+// judge decides whether a hello is welcome. If it is, the stream has entered.
+func (t *tcpTransport) judge(h hello, conn net.Conn) (answerCode, uint16, error) {
+	version, common := chooseVersion(t.versions[0], t.versions[1], h)
+	switch {
+	case !common:
+		return answerVersion, 0, fmt.Errorf("%w: %s speaks %d to %d, %s speaks %d to %d",
+			ErrVersion, h.node, h.oldest, h.newest, t.o.NodeID, t.versions[0], t.versions[1])
+	case h.cluster != t.o.ClusterID:
+		return answerWrongCluster, 0, fmt.Errorf("%w: %s is of %q, %s of %q", ErrWrongCluster, h.node, h.cluster, t.o.NodeID, t.o.ClusterID)
+	case h.want != "" && h.want != t.o.NodeID:
+		return answerWrongPeer, 0, fmt.Errorf("%w: %s asked for %s, this is %s", ErrWrongPeer, h.node, h.want, t.o.NodeID)
+	}
+	if err := certified(conn, h.node); err != nil {
+		return answerWrongPeer, 0, err
+	}
+	if !t.handlers.serves(h.proto) {
+		return answerNoHandler, 0, fmt.Errorf("%w: %q, asked for by %s", ErrNoHandler, h.proto, h.node)
+	}
+	if !t.enter() {
+		return answerBusy, 0, fmt.Errorf("%d streams are open: raise MaxConns", t.o.MaxConns)
+	}
+	return answerOK, version, nil
+}
