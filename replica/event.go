@@ -26,7 +26,7 @@ const (
 	// HandOverCancelled: it was cancelled, in order.
 	HandOverCancelled
 
-	// From the keeper of leases. They carry Epoch.
+	// From the keeper of leases. They carry Group and Epoch of the reign that the lease is for.
 
 	// LeaseGranted: this node may serve as primary of the epoch.
 	LeaseGranted
