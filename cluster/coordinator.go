@@ -60,3 +60,10 @@ type Grant struct {
 	Epoch Epoch
 	For   time.Duration // zero: no lease
 }
+
+// LeaseWaiter is what a Coordinator implements beside Keeper if it can tell when the lease of a group is over: a forced
+// failover waits for that.
+type LeaseWaiter interface {
+	// WaitLeaseOver returns nil when nobody can hold a lease of the group any more that was granted before the call.
+	WaitLeaseOver(ctx context.Context, g GroupID) error
+}
