@@ -24,12 +24,16 @@ type chunk struct {
 
 func (c *chunk) fits(n int) bool { return len(c.buf)-c.used >= n }
 
-// take cuts n bytes off for f, whose Release counts the chunk down. Once for each frame.
+// take cuts n bytes off for f, whose Release counts the chunk down.
 func (c *chunk) take(n int, f *Frame) []byte {
 	b := c.buf[c.used : c.used+n]
 	c.used += n
 	c.refs.Add(1)
-	f.release = c.free
+	if large := f.release; large != nil { // its head has a buffer of its own
+		f.release = func() { large(); c.release() }
+	} else {
+		f.release = c.free
+	}
 	return b
 }
 

@@ -16,7 +16,7 @@ type tcpTransport struct {
 	listener net.Listener
 	addr     string
 	handlers registry
-	chunks   chunkPool
+	pools    pools
 	count    counters
 	refusals refusalLog
 

@@ -53,7 +53,7 @@ var _ Stream = (*tcpStream)(nil)
 
 func (t *tcpTransport) newStream(raw, conn net.Conn, p Protocol) *tcpStream {
 	s := &tcpStream{t: t, raw: raw, conn: conn, proto: p}
-	s.reader = frameReader{r: bufio.NewReaderSize(countingReader{s}, readBuffer), max: t.o.MaxFrame, pool: &t.chunks}
+	s.reader = frameReader{r: bufio.NewReaderSize(countingReader{s}, readBuffer), max: t.o.MaxFrame, pools: &t.pools}
 	for _, c := range []*chan struct{}{&s.readable, &s.drained, &s.writable, &s.work} {
 		*c = make(chan struct{}, 1)
 	}

@@ -76,12 +76,18 @@ func parseFrameHeader(b []byte, max int) (wireHeader, error) {
 	return h, nil
 }
 
+// pools is the memory that a transport reads into.
+type pools struct {
+	small chunkPool
+	large bufferPool
+}
+
 // frameReader decodes frames. What it hands out is never written to again, unless it is released.
 type frameReader struct {
-	r    *bufio.Reader
-	max  int
-	pool *chunkPool
-	cur  *chunk // small parts go here
+	r     *bufio.Reader
+	max   int
+	pools *pools
+	cur   *chunk // small parts go here
 }
 
 // next reads one frame. Its error is io.EOF only at a frame's border.
@@ -119,7 +125,7 @@ func (fr *frameReader) payload(head, body int, f *Frame) (err error) {
 	small := 0
 	if head <= smallPart {
 		small += head
-	} else if f.Head, err = readLarge(fr.r, head); err != nil {
+	} else if f.Head, err = fr.pools.large.readLarge(fr.r, head, f); err != nil {
 		return err
 	}
 	if body <= smallPart {
@@ -138,7 +144,7 @@ func (fr *frameReader) payload(head, body int, f *Frame) (err error) {
 		}
 	}
 	if body > smallPart {
-		f.Body, err = readLarge(fr.r, body)
+		f.Body, err = fr.pools.large.readLarge(fr.r, body, f)
 	}
 	return err
 }
@@ -155,7 +161,7 @@ func cutOff(b []byte, n int) (first, rest []byte) {
 func (fr *frameReader) chunk(n int) *chunk {
 	if fr.cur == nil || !fr.cur.fits(n) {
 		fr.close()
-		fr.cur = fr.pool.get()
+		fr.cur = fr.pools.small.get()
 	}
 	return fr.cur
 }
@@ -165,27 +171,6 @@ func (fr *frameReader) close() {
 	if fr.cur != nil {
 		fr.cur.release()
 		fr.cur = nil
-	}
-}
-
-// largeStep is how much memory a peer gets for a mere announcement.
-const largeStep = 1 << 20
-
-// readLarge reads n bytes into a buffer of exactly that size. What was announced is allocated only as it arrives: a peer has to
-// send a quarter of it to make us hold the whole.
-func readLarge(r io.Reader, n int) ([]byte, error) {
-	buf := make([]byte, min(n, largeStep))
-	for filled := 0; ; {
-		if _, err := io.ReadFull(r, buf[filled:]); err != nil {
-			return nil, err
-		}
-		if len(buf) == n {
-			return buf, nil
-		}
-		filled = len(buf)
-		more := make([]byte, min(n, 4*filled))
-		copy(more, buf)
-		buf = more
 	}
 }
 
