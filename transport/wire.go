@@ -37,9 +37,13 @@ func putFrameHeader(b []byte, kind frameKind, head, body []byte) {
 	binary.BigEndian.PutUint32(b, uint32(kind)<<24)
 	binary.BigEndian.PutUint32(b[4:], uint32(len(head)+len(body)))
 	binary.BigEndian.PutUint32(b[8:], uint32(len(head)))
-	binary.BigEndian.PutUint32(b[12:], crc32.Checksum(b[:12], castagnoli))
 	crc := crc32.Update(0, castagnoli, head)
 	binary.BigEndian.PutUint32(b[16:], crc32.Update(crc, castagnoli, body))
+	putHeaderChecksum(b)
+}
+
+func putHeaderChecksum(b []byte) {
+	binary.BigEndian.PutUint32(b[12:], crc32.Checksum(b[:12], castagnoli))
 }
 
 // wireHeader is a decoded frame header.
