@@ -94,7 +94,11 @@ func (g *Group) leave(c Leave) error {
 		return err
 	}
 	if c.Member == g.Primary {
-		return fmt.Errorf("%w: %s is the primary of group %s; hand over first", ErrRefused, c.Member, g.ID)
+		if len(g.Members) > 1 || !g.Slots.IsEmpty() {
+			return fmt.Errorf("%w: %s is the primary of group %s; hand over first, or release its slots when it is alone", ErrRefused, c.Member, g.ID)
+		}
+		g.Members, g.Primary = nil, MemberID{} // nobody and nothing is left: the group ends
+		return nil
 	}
 	left := slices.Delete(slices.Clone(g.Members), i, i+1)
 	if g.Primary.IsZero() && m.holds() && !slices.ContainsFunc(left, func(m Member) bool { return m.holds() }) {

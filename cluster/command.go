@@ -65,7 +65,8 @@ type Shrink struct {
 	Member MemberID
 }
 
-// Leave ends a membership, at the wish of the member itself. A primary cannot leave.
+// Leave ends a membership, at the wish of the member itself. A primary can leave only
+// alone and without slots; its group ends.
 type Leave struct {
 	On
 	Member MemberID
