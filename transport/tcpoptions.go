@@ -27,7 +27,7 @@ type TCPOptions struct {
 	// TLS makes every connection TLS 1.3 (or what it asks for), with this configuration at both ends: as a server and as a
 	// client. A peer's certificate must name its node ID, as DNS name or common name. Set ClientAuth to
 	// tls.RequireAndVerifyClientCert with ClientCAs, and RootCAs, so that both ends are certain of each other. A dial
-	// expects the name of the node that it asks for, or ServerName if that is set. Default: no encryption, which is warned of in
+	// that asks for no ID takes any node that the authority certifies. Default: no encryption, which is warned of in
 	// the log unless the address is loopback.
 	TLS *tls.Config
 
