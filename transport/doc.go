@@ -1,2 +1,60 @@
-// Package transport connects nodes by streams of frames.
+// Package transport connects nodes by streams of frames. Everything that nodes say to each other goes through it: the
+// replication log, checkpoints, forwarded requests and, by an adapter, Raft.
+//
+// # Streams
+//
+// A node has one [Transport]. It dials a [Peer] for a [Protocol], and the peer's handler of that protocol gets the other end of
+// the [Stream]. When Dial returns, the peer has been identified and has taken the stream. A stream carries frames both
+// ways, in order. It loses none in silence: either a frame arrives after all those before it, or the stream breaks at both
+// ends. A broken stream stays broken; whoever opened it decides whether to dial again, and how to go on.
+//
+// There are three ways to the end of a stream:
+//
+//   - CloseWrite says that no more frames follow. The peer receives what was sent, then io.EOF, and may still send. Close
+//     after CloseWrite loses nothing at a peer that goes on receiving.
+//   - Close alone ends both directions at once. What is under way may be lost, and the peer gets ErrBroken. A handler that
+//     returns closes its stream in this way: one that has answered calls CloseWrite first.
+//   - The link breaks, the peer dies or falls silent, or breaks the protocol: ErrBroken, at both ends. Silence is measured:
+//     an end that has nothing to say sends heartbeats, and one that hears nothing for the idle time-out gives up. A
+//     peer that is alive but slow is not silent: Send waits for as long as its context allows.
+//
+// A cancelled Recv costs nothing. A cancelled Send breaks the stream, since nobody could tell what became of its frame.
+//
+// # Who owns bytes
+//
+// A [Frame] has a small head and an optional body, so that bulk bytes are sent from where they lie. From the call of Send
+// on nobody may change them, also when it fails; one body may be sent on many streams at once. What arrives is read-only,
+// too: in process it is the very memory that was sent.
+//
+// A received frame belongs to the receiver, who has the choice. Without Release it keeps the bytes for as long as it likes,
+// and the garbage collector takes care of them. With Release it gives the memory back for the next frames, and must not
+// look at it again. Over TCP a head or body above 2 KiB has a buffer of its own, which a keeper holds with no more than an
+// eighth of slack; smaller ones share a chunk of 32 KiB, which the smallest kept part keeps alive: copy what is small and
+// stays. A frame that was made with [NewFrame] and sent is released by the transport once its bytes are written, or
+// lost; in process it is released by the receiver, if that does so.
+//
+// # What is here
+//
+// [NewNetwork] is a network within a process, with faults to order: partitions in one direction, hangs, cuts, deaths, delays,
+// damage, and a hook ([Network.Intercept]) that puts them at an exact step of a protocol. It runs in virtual time in
+// testing/synctest bubbles. [ListenTCP] is the network between processes, with or without TLS. Both fail alike, by a
+// reset or by silence, and both pass the same suite.
+//
+// # Writing another
+//
+// Implement [Transport] and [Stream] with the exported names of this package, and return its errors, wrapped, so that
+// errors.Is finds them. Then run package transporttest on it: the suite is the contract, and its Example is a whole
+// transport over net.Pipe in about 250 lines. In the order in which one meets them:
+//
+//  1. Dial returns only when the peer has said who it is and that it serves the protocol. Each way in which this can fail has an
+//     error of its own.
+//  2. Send takes the frame over and blocks while the peer is slow: bound what is queued, in bytes and in frames. Hold at least some
+//     small frames in each direction, so that two ends that send first do not lock each other out.
+//  3. Recv can be cancelled without harm. So whatever reads from the network must not be what waits for the context.
+//  4. Every goroutine has an owner: remove waits for the handlers, Close for everything. Both close the streams first.
+//  5. Frames carry checksums unless the layer below has them (TCP's 16 bits do not count). Limit the size of a
+//     frame before memory is allocated for it, and allocate as bytes arrive, not as they are announced.
+//  6. Notice silence. A peer that was stopped, or whose cable was pulled, sends no farewell.
+//
+// A transport that can do more says so by optional interfaces, such as [StatsProvider]; [Transport] itself does not grow.
 package transport
