@@ -59,10 +59,11 @@ func (h History) at(lsn LSN) int {
 	return sort.Search(len(h.Reigns), func(i int) bool { return h.Reigns[i].First > lsn }) - 1
 }
 
-// end is the last LSN up to which records of the reign i are part of a store of this history that ends at last.
+// end is the last LSN up to which records of the reign i are part of a store of this history that ends at last. A later reign
+// may have taken over less than all of those between.
 func (h History) end(i int, last LSN) LSN {
-	if i+1 < len(h.Reigns) {
-		return min(last, h.Reigns[i+1].Before())
+	for _, r := range h.Reigns[i+1:] {
+		last = min(last, r.Before())
 	}
 	return last
 }
