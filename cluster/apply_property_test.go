@@ -164,7 +164,9 @@ func (w *witness) step(v View, c Command, next View, err error) {
 	} else if d, e := DecodeCommand(b); e != nil || !reflect.DeepEqual(c, d) {
 		t.Fatalf("%#v reads back as %#v, %v", c, d, e)
 	}
-	w.entitle(c, err)
+	if changed {
+		w.entitle(c)
+	}
 	for s := range Slots(0, 20).All() {
 		a, had := v.Owner(s)
 		b, has := next.Owner(s)
@@ -180,10 +182,7 @@ func (w *witness) step(v View, c Command, next View, err error) {
 	}
 }
 
-func (w *witness) entitle(c Command, err error) {
-	if err != nil {
-		return
-	}
+func (w *witness) entitle(c Command) {
 	switch c := c.(type) {
 	case OpenGroup:
 		w.entitled[c.Node] = true

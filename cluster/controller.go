@@ -86,7 +86,6 @@ func (c *Controller) observe(v View, now time.Duration) {
 		if r == nil || r.incarnation != n.Incarnation {
 			r = &nodeRecord{incarnation: n.Incarnation, last: now}
 			c.nodes[id] = r
-			c.unseal(id)
 		}
 		if r.member != n.MemberID() {
 			r.member = n.MemberID()
