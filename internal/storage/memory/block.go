@@ -1,0 +1,151 @@
+package memory
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/storage"
+)
+
+const (
+	minBlock      = 4 << 10
+	maxBlock      = 1 << offsetBits
+	blockOverhead = 160 // bytes that a block takes beside its data and its list of dead records
+	// blocksPerShard is how many blocks a shard is made of before they become larger.
+	blocksPerShard = 16
+)
+
+// block is a run of encoded records. What lies in data and dead never changes; both only grow, and data only while the block
+// is the active one.
+type block struct {
+	data      []byte
+	dead      []uint32 // offsets of the dead records, in no order
+	deadBytes int
+	entries   int // records, dead ones included
+	seq       uint64
+	number    uint32
+	low, high cluster.LSN // of its records, the dead included
+	captured  bool        // while active: a capture holds a part of it
+	gone      bool
+}
+
+// newBlock makes a block with room for size bytes of data, or around data that is there already.
+func (t *table) newBlock(data []byte) (*block, error) {
+	number := uint32(len(t.blocks))
+	if n := len(t.free); n > 0 {
+		number = t.free[n-1]
+		t.free = t.free[:n-1]
+	} else {
+		if number > maxNumber {
+			return nil, fmt.Errorf("%w: shard has %d blocks", storage.ErrFull, maxNumber)
+		}
+		if number == 0 {
+			t.blocks, number = append(t.blocks, nil), 1
+		}
+		t.blocks = append(t.blocks, nil)
+	}
+	t.seq++
+	b := &block{data: data, seq: t.seq, number: number}
+	t.blocks[number] = b
+	t.order = append(t.order, b)
+	t.grow(int64(cap(data)) + blockOverhead)
+	return b, nil
+}
+
+// release lets a block go. The memory is free when no capture and no reader holds it any more.
+func (t *table) release(b *block) {
+	b.gone = true
+	t.blocks[b.number] = nil
+	t.free = append(t.free, b.number)
+	t.dead -= int64(b.deadBytes)
+	t.grow(-int64(cap(b.data)) - blockOverhead - int64(4*cap(b.dead)))
+	if t.active == b {
+		t.active = nil
+	}
+	if t.victim == b {
+		t.victim = nil
+	}
+	t.gone++
+	if t.gone > 32 && t.gone > len(t.order)/2 {
+		kept := t.order[:0]
+		for _, b := range t.order {
+			if !b.gone {
+				kept = append(kept, b)
+			}
+		}
+		clear(t.order[len(kept):])
+		t.order, t.gone = kept, 0
+	}
+}
+
+// blockSize is how large the shard's next block is: the more a shard holds, the larger are its blocks.
+func (t *table) blockSize() int {
+	want := uint64(t.live+t.dead) / blocksPerShard
+	if want <= minBlock {
+		return min(minBlock, t.cfg.blockSize)
+	}
+	return min(1<<bits.Len64(want-1), t.cfg.blockSize)
+}
+
+// room returns a block that size bytes can be appended to. A large record has a block of its own, of its own size.
+func (t *table) room(size int) (*block, error) {
+	if b := t.active; b != nil && cap(b.data)-len(b.data) >= size {
+		return b, nil
+	}
+	full := t.blockSize()
+	if size >= full/4 {
+		// A capture may have sent a part of the active block. Then nothing may be appended to that behind a newer block.
+		if t.active != nil && t.active.captured {
+			t.seal()
+		}
+		return t.newBlock(make([]byte, 0, size))
+	}
+	t.seal()
+	b, err := t.newBlock(make([]byte, 0, full))
+	t.active = b
+	return b, err
+}
+
+// seal ends the active block. If much of its memory is not used it moves to a smaller one.
+func (t *table) seal() {
+	b := t.active
+	t.active = nil
+	if b == nil {
+		return
+	}
+	if b.deadBytes == len(b.data) {
+		t.release(b)
+		return
+	}
+	if waste := cap(b.data) - len(b.data); waste > cap(b.data)/8 {
+		data := make([]byte, len(b.data))
+		copy(data, b.data)
+		t.grow(int64(len(data) - cap(b.data)))
+		b.data = data
+	}
+}
+
+// note takes an appended record into the block's figures.
+func (b *block) note(lsn cluster.LSN) {
+	if b.entries == 0 || lsn < b.low {
+		b.low = lsn
+	}
+	b.high = max(b.high, lsn)
+	b.entries++
+}
+
+// bury marks the record at the offset dead. The block is released when nothing in it lives, unless it can still grow.
+func (t *table) bury(b *block, offset, size int) {
+	before := cap(b.dead)
+	b.dead = append(b.dead, uint32(offset))
+	if n := cap(b.dead) - before; n != 0 {
+		t.grow(int64(4 * n))
+	}
+	b.deadBytes += size
+	t.dead += int64(size)
+	if b.deadBytes == len(b.data) && b != t.active {
+		t.release(b)
+	}
+}
+

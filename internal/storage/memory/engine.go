@@ -1,0 +1,502 @@
+package memory
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/record"
+	"github.com/hessonite/kv/internal/storage"
+)
+
+// Options of an engine. The zero value is good.
+type Options struct {
+	// MaxMemory is how many bytes the engine may hold: blocks and indexes, the dead records in them and staging stores
+	// included. Zero: no limit. It is exceeded by at most a block for each concurrent writer, and by deletions, which
+	// need room before they make any.
+	MaxMemory int64
+	// BlockSize is the size of the blocks of large shards, in bytes: a power of two from 4 KiB to 256 KiB, which is the default
+	// (zero). With a small MaxMemory it is less.
+	BlockSize int
+}
+
+// Validate verifies the options.
+func (o Options) Validate() error {
+	if o.MaxMemory < 0 {
+		return fmt.Errorf("memory limit of %d bytes: must not be negative", o.MaxMemory)
+	}
+	if b := o.BlockSize; b != 0 && (b < minBlock || b > maxBlock || b&(b-1) != 0) {
+		return fmt.Errorf("block size of %d bytes: must be a power of two from %d to %d", b, minBlock, maxBlock)
+	}
+	return nil
+}
+
+// settings applies the defaults.
+func (o Options) settings() settings {
+	size := o.BlockSize
+	if size < minBlock || size > maxBlock || size&(size-1) != 0 {
+		size = maxBlock
+	}
+	// The active blocks of all shards, half full, are to be a small part of the whole.
+	for o.MaxMemory > 0 && size > minBlock && int64(size)*cluster.NumShards > o.MaxMemory/8 {
+		size /= 2
+	}
+	return settings{seed: maphash.MakeSeed(), blockSize: size}
+}
+
+// Engine keeps its entries in memory. Its methods are safe for concurrent use as storage.Engine says.
+type Engine struct {
+	cfg         settings
+	max         int64
+	incarnation uint64       // in tokens
+	held        atomic.Int64 // by the shards
+	staged      atomic.Int64 // by staging stores
+	lsn         atomic.Uint64
+	closed      atomic.Bool
+	overdue     atomic.Int64
+	installNS   atomic.Int64
+	dueFrom     atomic.Uint32 // the shard at which the next Due begins
+
+	// baseMu orders what is told of the base as a whole with its replacement. It is taken behind shards' locks.
+	baseMu     sync.RWMutex
+	history    cluster.History
+	generation atomic.Uint64 // the last one given to a shard
+
+	shards [cluster.NumShards]shard
+}
+
+var _ storage.Engine = (*Engine)(nil)
+
+// shard is one shard of the base. Its lock is the one that Lock takes.
+type shard struct {
+	mu sync.RWMutex
+	table
+	generation uint64        // changes when the content is replaced: older tokens are void
+	changed    atomic.Uint64 // LSN of the last change; written under mu
+	horizon    atomic.Uint64 // written under mu
+	nextDue    atomic.Int64  // the earliest expiry, or earlier; written under mu
+
+	buildMu sync.Mutex // held while a slot is sorted; taken before mu
+}
+
+// New makes an empty engine. Options that are not valid count as the default.
+func New(o Options) *Engine {
+	e := &Engine{
+		cfg:         o.settings(),
+		max:         max(0, o.MaxMemory),
+		incarnation: uint64(cluster.NewIncarnation()),
+	}
+	for i := range e.shards {
+		sh := &e.shards[i]
+		sh.table = newTable(&e.cfg, &e.held)
+		sh.nextDue.Store(math.MaxInt64)
+	}
+	return e
+}
+
+// Kind is cluster.MemoryStore.
+func (e *Engine) Kind() cluster.StoreKind { return cluster.MemoryStore }
+
+// Lock takes the lock of a shard. Readers of the shard wait too.
+func (e *Engine) Lock(s cluster.Shard) { e.shards[s].mu.Lock() }
+
+// Unlock gives the lock of a shard back.
+func (e *Engine) Unlock(s cluster.Shard) { e.shards[s].mu.Unlock() }
+
+func (e *Engine) shard(slot cluster.Slot) *shard { return &e.shards[slot.Shard()] }
+
+// entry is the meaning of an encoded record.
+func entry(raw []byte) storage.Entry {
+	r, _ := record.Trusted(raw)
+	return storage.Entry{Key: r.Key, Value: r.Value, LSN: r.LSN, ExpiresAt: r.ExpiresAt, Tombstone: r.Tombstone}
+}
+
+// Current implements storage.Engine. Key and Value are valid beyond Unlock as well, but must not be changed.
+func (e *Engine) Current(slot cluster.Slot, key []byte) (storage.Entry, bool) {
+	sh := e.shard(slot)
+	raw, ok := sh.get(sh.hash(key), key)
+	if !ok {
+		return storage.Entry{}, false
+	}
+	return entry(raw), true
+}
+
+// Room implements storage.Engine.
+func (e *Engine) Room(bytes int) error {
+	if e.max == 0 {
+		return nil
+	}
+	held := e.held.Load() + e.staged.Load()
+	if held+int64(bytes)+int64(e.cfg.blockSize) > e.max {
+		return fmt.Errorf("%w: %d bytes held and %d more do not fit into %d; delete keys or raise MaxMemory", storage.ErrFull, held, bytes, e.max)
+	}
+	return nil
+}
+
+// Apply implements storage.Engine. It also does a share of the cleaning of the shards concerned.
+func (e *Engine) Apply(lsn cluster.LSN, recs []record.Record) error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	for i := range recs {
+		if last := cluster.LSN(e.shard(recs[i].Slot).changed.Load()); lsn < last {
+			return fmt.Errorf("%w: LSN %d after %d in shard %d", storage.ErrCorrupt, lsn, last, recs[i].Slot.Shard())
+		}
+	}
+	for i := range recs {
+		r := recs[i]
+		r.LSN = lsn
+		sh := e.shard(r.Slot)
+		if err := sh.put(&r); err != nil {
+			return fmt.Errorf("append a record of %d bytes to shard %d: %w", r.Size(), r.Slot.Shard(), err)
+		}
+		size := r.Size()
+		sh.written += int64(size)
+		sh.changed.Store(uint64(lsn))
+		if r.ExpiresAt != 0 {
+			sh.setDue()
+		}
+		if err := sh.clean(size); err != nil {
+			return fmt.Errorf("clean shard %d: %w", r.Slot.Shard(), err)
+		}
+	}
+	e.Skip(lsn)
+	return nil
+}
+
+// setDue publishes the earliest expiry, so that Due need not take the lock to see that nothing is due.
+func (sh *shard) setDue() {
+	if top := sh.due.top(); top != sh.nextDue.Load() {
+		sh.nextDue.Store(top)
+	}
+}
+
+// Skip implements storage.Engine.
+func (e *Engine) Skip(lsn cluster.LSN) {
+	for {
+		old := e.lsn.Load()
+		if uint64(lsn) <= old || e.lsn.CompareAndSwap(old, uint64(lsn)) {
+			return
+		}
+	}
+}
+
+// Base implements storage.Engine.
+func (e *Engine) Base() storage.Base {
+	e.baseMu.RLock()
+	defer e.baseMu.RUnlock()
+	return storage.Base{History: e.history, LSN: cluster.LSN(e.lsn.Load())}
+}
+
+// SetHistory implements storage.Engine.
+func (e *Engine) SetHistory(h cluster.History) error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	e.baseMu.Lock()
+	e.history = h
+	e.baseMu.Unlock()
+	return nil
+}
+
+// Changed implements storage.Engine.
+func (e *Engine) Changed() (out storage.ShardLSNs) {
+	e.baseMu.RLock()
+	defer e.baseMu.RUnlock()
+	for i := range out {
+		out[i] = cluster.LSN(e.shards[i].changed.Load())
+	}
+	return out
+}
+
+// Horizons implements storage.Engine.
+func (e *Engine) Horizons() (out storage.ShardLSNs) {
+	e.baseMu.RLock()
+	defer e.baseMu.RUnlock()
+	for i := range out {
+		out[i] = cluster.LSN(e.shards[i].horizon.Load())
+	}
+	return out
+}
+
+// Get implements storage.Engine. It holds the shard's lock only to find the record, however large that is.
+func (e *Engine) Get(slot cluster.Slot, key []byte, dst []byte) (storage.Entry, bool, error) {
+	if e.closed.Load() {
+		return storage.Entry{}, false, storage.ErrClosed
+	}
+	sh := e.shard(slot)
+	hash := maphash.Bytes(e.cfg.seed, key)
+	sh.mu.RLock()
+	raw, ok := sh.get(hash, key)
+	sh.mu.RUnlock()
+	if !ok {
+		return storage.Entry{}, false, nil
+	}
+	r, _ := record.Trusted(raw)
+	out := storage.Entry{LSN: r.LSN, ExpiresAt: r.ExpiresAt, Tombstone: r.Tombstone}
+	if !r.Tombstone {
+		if cap(dst) < len(r.Value) || dst == nil {
+			dst = make([]byte, len(r.Value))
+		}
+		out.Value = dst[:len(r.Value)]
+		copy(out.Value, r.Value)
+	}
+	return out, true, nil
+}
+
+// Count implements storage.Engine.
+func (e *Engine) Count(slot cluster.Slot) int {
+	sh := e.shard(slot)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return int(sh.counts[slot%cluster.SlotsPerShard])
+}
+
+// Due implements storage.Engine. It takes one shard's lock at a time, and only those of shards where something may be due.
+func (e *Engine) Due(now int64, max int) (keys []storage.DueKey, overdue int64) {
+	from := e.dueFrom.Load()
+	oldest := now
+	for i := range uint32(cluster.NumShards) {
+		n := cluster.Shard(from + i)
+		sh := &e.shards[n]
+		if sh.nextDue.Load() > now {
+			continue
+		}
+		if len(keys) >= max {
+			oldest = min(oldest, sh.nextDue.Load())
+			continue
+		}
+		for more := true; more && len(keys) < max; {
+			sh.mu.Lock()
+			before := len(keys)
+			more = sh.collect(now, max-before, func(r record.Record) {
+				oldest = min(oldest, r.ExpiresAt)
+				keys = append(keys, storage.DueKey{Slot: r.Slot, Key: append([]byte(nil), r.Key...)})
+			})
+			sh.setDue()
+			sh.mu.Unlock()
+			if len(keys) > before {
+				break // more of this shard the next time: its items were put back
+			}
+		}
+		if len(keys) >= max {
+			e.dueFrom.Store(uint32(n)) // wraps with the shard's number
+		}
+	}
+	e.overdue.Store(now - oldest)
+	return keys, now - oldest
+}
+
+// Purge implements storage.Engine. It takes one shard's lock at a time, for a bounded number of tombstones.
+func (e *Engine) Purge(limit cluster.LSN, keep int64) error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	for {
+		cut, some := e.purgeCut(limit, keep)
+		if !some {
+			return nil
+		}
+		for i := range e.shards {
+			for more := true; more; {
+				var err error
+				if more, err = e.shards[i].purge(cut); err != nil {
+					return fmt.Errorf("clean shard %d: %w", i, err)
+				}
+			}
+		}
+	}
+}
+
+// purgeCut is the lowest LSN so that enough tombstones lie at or below it; false if nothing has to be or can be dropped.
+// Tombstones at or below a shard's horizon (they came with a checkpoint) serve nobody and count in any case.
+func (e *Engine) purgeCut(limit cluster.LSN, keep int64) (cluster.LSN, bool) {
+	type pile struct {
+		bytes int64
+		size  int64 // of a tombstone, on average
+	}
+	var piles [cluster.NumShards]pile
+	total, first := int64(0), limit+1
+	below := cluster.LSN(0)
+	for i := range e.shards {
+		sh := &e.shards[i]
+		sh.mu.Lock()
+		if lsn, ok := sh.oldest(256); ok {
+			first = min(first, lsn)
+			if h := cluster.LSN(sh.horizon.Load()); lsn <= h && lsn <= limit {
+				below = max(below, lsn)
+			}
+			piles[i] = pile{sh.tombBytes, max(1, sh.tombBytes/int64(max(1, sh.tombs)))}
+			total += sh.tombBytes
+		}
+		sh.mu.Unlock()
+	}
+	if first > limit {
+		return 0, false
+	}
+	if total <= keep {
+		return below, below != 0
+	}
+	low, high := first, limit
+	for low < high {
+		mid := low + (high-low)/2
+		sum := int64(0)
+		for i := range e.shards {
+			if piles[i].bytes > 0 {
+				sh := &e.shards[i]
+				sh.mu.RLock()
+				sum += int64(sh.graves.upTo(mid)) * piles[i].size
+				sh.mu.RUnlock()
+			}
+		}
+		if sum >= total-keep {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return high, true
+}
+
+// purge drops some tombstones at or below the LSN, the oldest first, and reports whether there are more.
+func (sh *shard) purge(cut cluster.LSN) (more bool, err error) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	const step = 128
+	for range step {
+		if sh.graves.n == 0 || sh.graves.first().lsn > cut {
+			return false, sh.clean(0)
+		}
+		it := sh.graves.first()
+		if s, i, ok := sh.tombstone(it); ok {
+			if uint64(it.lsn) > sh.horizon.Load() {
+				sh.horizon.Store(uint64(it.lsn)) // before the tombstone goes
+			}
+			sh.remove(s, i)
+		}
+		sh.bypass()
+	}
+	return true, sh.clean(4 << 10)
+}
+
+// Stats implements storage.Engine. It takes each shard's lock for reading: it must not be called by who holds one.
+func (e *Engine) Stats() storage.Stats {
+	s := storage.Stats{
+		Bytes:     e.held.Load(),
+		Overdue:   e.overdue.Load(),
+		InstallNS: e.installNS.Load(),
+	}
+	for i := range e.shards {
+		sh := &e.shards[i]
+		sh.mu.RLock()
+		s.Entries += int64(sh.entries)
+		s.Tombstones += int64(sh.tombs)
+		s.LiveBytes += sh.live
+		s.Written += sh.written
+		s.Moved += sh.moved
+		sh.mu.RUnlock()
+	}
+	return s
+}
+
+// lockAll takes all shards' locks.
+func (e *Engine) lockAll() {
+	for i := range e.shards {
+		e.shards[i].mu.Lock()
+	}
+}
+
+func (e *Engine) unlockAll() {
+	for i := range e.shards {
+		e.shards[i].mu.Unlock()
+	}
+}
+
+// clear empties a shard. The caller holds its lock.
+func (e *Engine) clear(sh *shard) {
+	written, moved := sh.written, sh.moved
+	sh.discard()
+	sh.table = newTable(&e.cfg, &e.held)
+	sh.written, sh.moved = written, moved
+	sh.generation = e.generation.Add(1)
+	sh.nextDue.Store(math.MaxInt64)
+}
+
+// Reset implements storage.Engine.
+func (e *Engine) Reset() error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	e.empty()
+	return nil
+}
+
+func (e *Engine) empty() {
+	e.lockAll()
+	defer e.unlockAll()
+	e.baseMu.Lock()
+	defer e.baseMu.Unlock()
+	for i := range e.shards {
+		sh := &e.shards[i]
+		e.clear(sh)
+		sh.changed.Store(0)
+		sh.horizon.Store(0)
+	}
+	e.history = cluster.History{}
+	e.lsn.Store(0)
+}
+
+// DropSlots implements storage.Engine. The horizons of the shards concerned rise to the base's LSN, and tokens become void:
+// nothing is left that would tell others of what was dropped.
+func (e *Engine) DropSlots(slots cluster.SlotSet) error {
+	if e.closed.Load() {
+		return storage.ErrClosed
+	}
+	var errs []error
+	for n := range slots.Shards() {
+		sh := &e.shards[n]
+		sh.mu.Lock()
+		first := cluster.Slot(n) * cluster.SlotsPerShard
+		if slots.Intersect(cluster.Slots(first, first+cluster.SlotsPerShard-1)).Len() == cluster.SlotsPerShard {
+			e.clear(sh)
+		} else {
+			sh.dropSlots(slots)
+			sh.generation = e.generation.Add(1)
+			sh.setDue()
+			errs = append(errs, sh.clean(1<<20))
+		}
+		sh.changed.Store(e.lsn.Load())
+		sh.horizon.Store(e.lsn.Load())
+		sh.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// dropSlots removes everything of the slots from a table.
+func (t *table) dropSlots(slots cluster.SlotSet) {
+	for _, b := range append([]*block(nil), t.order...) {
+		for off := 0; off < len(b.data) && !b.gone; {
+			r, size := record.Trusted(b.data[off:])
+			if slots.Has(r.Slot) {
+				hash := t.hash(r.Key)
+				if s, i, ok := t.locate(makeRef(tagOf(hash), b.number, off)); ok {
+					t.remove(s, i)
+				}
+			}
+			off += size
+		}
+	}
+}
+
+// Close implements storage.Engine. What captures hold stays readable.
+func (e *Engine) Close() error {
+	if !e.closed.Swap(true) {
+		e.empty()
+	}
+	return nil
+}
+

@@ -1,0 +1,193 @@
+package memory
+
+import (
+	"bytes"
+	"hash/maphash"
+	"sync/atomic"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/record"
+)
+
+// settings are what the tables of an engine have in common.
+type settings struct {
+	seed      maphash.Seed
+	blockSize int
+}
+
+// table is the content of one shard, in the base or in a staging store. Its owner orders the access.
+type table struct {
+	cfg    *settings
+	gauge  *atomic.Int64 // bytes held by all tables of the owner
+	held   int64         // bytes held by this one
+	index  index
+	blocks []*block // by number; [0] is never used
+	free   []uint32 // numbers without a block
+	order  []*block // by sequence; those that are gone are swept out now and then
+	gone   int      // of order
+	active *block
+	seq    uint64
+
+	entries   int
+	tombs     int
+	expiring  int // entries with an expiry
+	live      int64
+	dead      int64 // bytes of dead records in blocks that are still there
+	tombBytes int64
+	counts    [cluster.SlotsPerShard]int32
+
+	cleaner
+	due    dueHeap
+	graves graves
+	sorted map[cluster.Slot]*sortedSlot // nil when no slot is being scanned
+
+	written int64
+	moved   int64
+}
+
+func newTable(cfg *settings, gauge *atomic.Int64) table {
+	return table{cfg: cfg, gauge: gauge}
+}
+
+func (t *table) grow(n int64) {
+	t.held += n
+	t.gauge.Add(n)
+}
+
+func (t *table) hash(key []byte) uint64 { return maphash.Bytes(t.cfg.seed, key) }
+
+// at is the encoded record that a ref points to, and whatever follows it in its block.
+func (t *table) at(r ref) []byte { return t.blocks[r.number()].data[r.offset():] }
+
+// find looks a key up: its segment and its place there.
+func (t *table) find(hash uint64, key []byte) (s *segment, place uint32, ok bool) {
+	tag := tagOf(hash)
+	if s = t.index.segment(tag); s == nil {
+		return nil, 0, false
+	}
+	mask := uint32(len(s.refs) - 1)
+	for i := tag & mask; ; i = (i + 1) & mask {
+		r := s.refs[i]
+		if r == 0 {
+			return s, 0, false
+		}
+		if r.tag() == tag && bytes.Equal(record.KeyOf(t.at(r)), key) {
+			return s, i, true
+		}
+	}
+}
+
+// locate looks up the place of a ref that is known to the byte.
+func (t *table) locate(want ref) (s *segment, place uint32, ok bool) {
+	if s = t.index.segment(want.tag()); s == nil {
+		return nil, 0, false
+	}
+	mask := uint32(len(s.refs) - 1)
+	for i := want.tag() & mask; ; i = (i + 1) & mask {
+		switch s.refs[i] {
+		case want:
+			return s, i, true
+		case 0:
+			return s, 0, false
+		}
+	}
+}
+
+// get is the encoded newest record of a key. It is valid as long as somebody holds it: what lies in a block never changes.
+func (t *table) get(hash uint64, key []byte) ([]byte, bool) {
+	s, i, ok := t.find(hash, key)
+	if !ok {
+		return nil, false
+	}
+	return t.at(s.refs[i]), true
+}
+
+// put appends a record and makes it the newest of its key.
+func (t *table) put(r *record.Record) error {
+	size := r.Size()
+	b, err := t.room(size)
+	if err != nil {
+		return err
+	}
+	offset := len(b.data)
+	b.data = record.Append(b.data, r)
+	b.note(r.LSN)
+	hash := t.hash(r.Key)
+	t.enter(r, size, hash, makeRef(tagOf(hash), b.number, offset))
+	if r.Tombstone {
+		t.dig(grave{r.LSN, hash})
+	}
+	return nil
+}
+
+// enter makes the record at a ref the newest of its key.
+func (t *table) enter(r *record.Record, size int, hash uint64, at ref) {
+	s, i, found := t.find(hash, r.Key)
+	wasThere, oldExpiry := false, int64(0)
+	if found {
+		old := s.refs[i]
+		s.refs[i] = at
+		wasThere, oldExpiry = t.kill(old)
+	} else {
+		if n := t.index.insert(at); n != 0 {
+			t.grow(int64(n))
+		}
+	}
+	t.live += int64(size)
+	if r.Tombstone {
+		t.tombs++
+		t.tombBytes += int64(size)
+		if wasThere && t.sorted != nil {
+			t.unsort(r.Slot, r.Key)
+		}
+		return
+	}
+	t.entries++
+	t.counts[r.Slot%cluster.SlotsPerShard]++
+	if !wasThere && t.sorted != nil {
+		t.sort(r.Slot, r.Key)
+	}
+	if r.ExpiresAt != 0 {
+		t.expiring++
+		if r.ExpiresAt != oldExpiry { // otherwise the heap has it already
+			t.expect(r.ExpiresAt, hash)
+		}
+	}
+}
+
+// kill takes a record, which the index does not point to any more, out of the figures and marks it dead.
+func (t *table) kill(old ref) (entry bool, expiry int64) {
+	b := t.blocks[old.number()]
+	r, size := record.Trusted(b.data[old.offset():])
+	t.live -= int64(size)
+	if r.Tombstone {
+		t.tombs--
+		t.tombBytes -= int64(size)
+	} else {
+		t.entries--
+		t.counts[r.Slot%cluster.SlotsPerShard]--
+		if r.ExpiresAt != 0 {
+			t.expiring--
+		}
+	}
+	t.bury(b, old.offset(), size)
+	return !r.Tombstone, r.ExpiresAt
+}
+
+// remove takes the entry or tombstone at a place of the index out of the table, without a trace.
+func (t *table) remove(s *segment, place uint32) {
+	old := s.refs[place]
+	s.remove(place)
+	if t.sorted != nil {
+		if r, _ := record.Trusted(t.at(old)); !r.Tombstone {
+			t.unsort(r.Slot, r.Key)
+		}
+	}
+	t.kill(old)
+}
+
+// discard gives the table's memory back to the gauge. Nothing may be done with the table afterwards.
+func (t *table) discard() {
+	t.gauge.Add(-t.held)
+	t.held = 0
+}
