@@ -33,12 +33,11 @@ type memStream struct {
 	// Under conn.mu.
 	in      fifo // what the other end sent
 	err     error
-	sendErr error // the other end is gone, but what it sent before is still to be read
-	fin     bool  // CloseWrite was called
-	eof     bool  // the other end's CloseWrite was read
-	abrupt  bool  // ended in a way that loses what was sent
-	told    bool  // the other end knows that this one has ended
-	lastDue time.Time
+	sendErr error       // the other end is gone, but what it sent before is still to be read
+	fin     bool        // CloseWrite was called
+	eof     bool        // the other end's CloseWrite was read
+	abrupt  bool        // ended in a way that loses what was sent
+	told    bool        // the other end knows that this one has ended
 	silence *time.Timer // runs while nothing can come from the other end
 }
 
@@ -154,13 +153,10 @@ func (s *memStream) sendable() error {
 	return s.sendErr
 }
 
-// queue appends an entry that is seen after delay, but not before those that went ahead of it.
+// queue appends an entry that is seen after delay. One that is due earlier than those before it still waits for them.
 func (s *memStream) queue(it item, delay time.Duration) {
-	if delay > 0 || !s.lastDue.IsZero() {
-		if due := time.Now().Add(delay); due.After(s.lastDue) {
-			s.lastDue = due
-		}
-		it.due = s.lastDue
+	if delay > 0 {
+		it.due = time.Now().Add(delay)
 	}
 	s.other().in.push(it)
 }

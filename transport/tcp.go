@@ -222,11 +222,11 @@ func (t *tcpTransport) receive(raw net.Conn) {
 	if err == nil {
 		return
 	}
-	raw.Close()
 	if t.ctx.Err() == nil {
 		t.count.refused.Add(1)
 		t.refusals.log(t.o.Logger, raw.RemoteAddr(), err)
 	}
+	raw.Close()
 }
 
 // admit does the accepting end's part of the handshake and starts the handler.

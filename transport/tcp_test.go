@@ -163,6 +163,19 @@ func TestTCPRefusalsAtTheDial(t *testing.T) {
 	}
 }
 
+// A node that is taken for another says so, and runs no handler.
+func TestTCPHelloForAnotherNode(t *testing.T) {
+	b := listen(t, TCPOptions{NodeID: "b"})
+	b.Handle("test", func(Stream) { t.Error("the handler ran") })
+	h := validHello(b)
+	h.want = "c"
+	c := stranger(t, b)
+	c.Write(h.encode())
+	if a := readAnswer(t, c); a.code != answerWrongPeer || a.node != "b" {
+		t.Errorf("answer: %+v", a)
+	}
+}
+
 // Whoever answers, the dial ends with a typed error.
 func TestTCPDialsToImpostors(t *testing.T) {
 	corrupt := (&answer{version: 1, node: "b"}).encode()
@@ -343,8 +356,8 @@ func TestTCPSilentPeerBreaks(t *testing.T) {
 
 // Heartbeats keep an idle stream, also when the two ends have different ideas of silence.
 func TestTCPHeartbeatsKeepIdleStreams(t *testing.T) {
-	a, b := tcpPair(t, TCPOptions{IdleTimeout: 150 * time.Millisecond}, TCPOptions{Heartbeat: time.Hour, IdleTimeout: 3 * time.Hour})
-	idle := time.After(time.Second)
+	a, b := tcpPair(t, TCPOptions{IdleTimeout: 500 * time.Millisecond}, TCPOptions{Heartbeat: time.Hour, IdleTimeout: 3 * time.Hour})
+	idle := time.After(1500 * time.Millisecond)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-idle; cancel() }()
 	if _, err := a.Recv(ctx); !errors.Is(err, context.Canceled) {

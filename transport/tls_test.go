@@ -89,6 +89,8 @@ func TestTLSIdentity(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	anonymous := ca.config(t, "a")
 	anonymous.Certificates = nil
+	distrustful := ca.config(t, "a") // b would take it, but it does not take b
+	distrustful.RootCAs = other.pool
 	b := listenTLS(t, "b", ca.config(t, "b"))
 	b.Handle("test", func(s transport.Stream) { s.Recv(t.Context()) })
 	for name, c := range map[string]struct {
@@ -101,6 +103,7 @@ func TestTLSIdentity(t *testing.T) {
 		"wrong node":           {ca.config(t, "a"), "c", transport.ErrWrongPeer},
 		"any node":             {ca.config(t, "a"), "", nil},
 		"another authority":    {other.config(t, "a"), "b", transport.ErrUnreachable},
+		"any but trusted":      {distrustful, "", transport.ErrUnreachable},
 		"any of another":       {other.config(t, "a"), "", transport.ErrUnreachable},
 		"without certificates": {anonymous, "b", transport.ErrUnreachable},
 		"without TLS":          {nil, "b", transport.ErrUnreachable},
