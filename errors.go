@@ -1,0 +1,140 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/node"
+)
+
+// Errors. Match with errors.Is; they are the same whether the node served a request itself or forwarded it. Unless it says
+// otherwise, an operation that failed has not happened and may be repeated as it is.
+var (
+	// ErrNotFound: the key holds nothing. Do not retry.
+	ErrNotFound = node.ErrNotFound
+	// ErrConflict: a condition was not met; errors.As finds a *ConflictError. Look at the key and decide again.
+	ErrConflict = node.ErrConflict
+	// ErrCrossGroup: the keys of a batch are not all held by one group. Give them one {tag}.
+	ErrCrossGroup = node.ErrCrossGroup
+	// ErrNoOwner: nobody can be asked for the slot now; errors.As may find a *MovedError. Retry when the view has changed.
+	ErrNoOwner = node.ErrNoOwner
+	// ErrRecovering: the node is a replica that is not, or not yet, fresh enough. Retry, or read from the primary.
+	ErrRecovering = node.ErrRecovering
+	// ErrFenced: the primary has no lease at the moment. Retry.
+	ErrFenced = node.ErrFenced
+	// ErrNoQuorum: the coordinator does not decide. Always together with ErrUnconfirmed.
+	ErrNoQuorum = node.ErrNoQuorum
+	// ErrBusy: another operator's command is under way on this node. Retry when it is done.
+	ErrBusy = node.ErrBusy
+	// ErrNotEnoughReplicas: fewer members are in sync than Options.MinInSync asks for. Nothing was applied, unless
+	// ErrUnconfirmed matches too.
+	ErrNotEnoughReplicas = node.ErrNotEnoughReplicas
+	// ErrUnconfirmed: the operation may have happened, or may yet. It also matches what kept it from being confirmed, such as
+	// the context's error. Repeat a write only with IfVersion or another condition.
+	ErrUnconfirmed = node.ErrUnconfirmed
+	// ErrTooLarge: a key, value or batch above the limits. Do not retry.
+	ErrTooLarge = node.ErrTooLarge
+	// ErrEmptyKey: a key has at least one byte. Do not retry.
+	ErrEmptyKey = node.ErrEmptyKey
+	// ErrFull: Options.MaxMemory is used up. Delete something, or raise it.
+	ErrFull = node.ErrFull
+	// ErrStorage: the node's storage failed; the node is Failed until it is Reset or opened anew. The operation may have happened.
+	ErrStorage = node.ErrStorage
+	// ErrVersionGone: a Version is not on the history that this node has: a failover has dropped it, or it is of another group.
+	ErrVersionGone = node.ErrVersionGone
+	// ErrClosed: the node was closed.
+	ErrClosed = node.ErrClosed
+	// ErrInvalid: an argument or option that can never be right. Do not retry.
+	ErrInvalid = node.ErrInvalid
+)
+
+// MovedError says who serves a slot that this node does not. NodeID is "" if nobody does; it matches ErrNoOwner then.
+type MovedError struct {
+	Slot   cluster.Slot
+	NodeID cluster.NodeID
+	Addr   string
+}
+
+func (e *MovedError) Error() string {
+	if e.NodeID == "" {
+		return fmt.Sprintf("slot %d is served by nobody; assign it, or wait for a failover", e.Slot)
+	}
+	return fmt.Sprintf("slot %d is served by node %q at %s", e.Slot, e.NodeID, e.Addr)
+}
+
+// Is makes a MovedError match ErrNoOwner.
+func (e *MovedError) Is(target error) bool { return target == ErrNoOwner }
+
+// ConflictError says what a key held when a condition on it was not met. It matches ErrConflict.
+type ConflictError struct {
+	Key     []byte
+	Current Version // zero: the key held nothing
+}
+
+func (e *ConflictError) Error() string {
+	if e.Current.IsZero() {
+		return fmt.Sprintf("condition not met: key %q holds nothing", e.Key)
+	}
+	return fmt.Sprintf("condition not met: key %q is at version %v", e.Key, e.Current)
+}
+
+// Is makes a ConflictError match ErrConflict.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
+// OpError is a failed operator's command: what was tried with whom, why it failed (Unwrap), what to do about it, and whether the
+// cause goes away by itself.
+type OpError struct {
+	Op    string
+	Peer  cluster.NodeID // "" if no other node was concerned
+	Err   error
+	Hint  string // "" if there is nothing to add
+	Heals bool
+}
+
+func (e *OpError) Error() string {
+	s := e.Op
+	if e.Peer != "" {
+		s += fmt.Sprintf(" %q", e.Peer)
+	}
+	s += ": " + e.Err.Error()
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
+}
+
+// Unwrap is the cause.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// exported gives an error of the inner packages the types of this one.
+func exported(err error) error {
+	if err == nil {
+		return nil
+	}
+	var moved *node.MovedError
+	var conflict *node.ConflictError
+	var op *node.OpError
+	switch {
+	case errors.As(err, &moved):
+		return wrapped(err, moved, &MovedError{Slot: moved.Slot, NodeID: moved.NodeID, Addr: moved.Addr})
+	case errors.As(err, &conflict):
+		return wrapped(err, conflict, &ConflictError{Key: conflict.Key, Current: conflict.Current})
+	case errors.As(err, &op):
+		return wrapped(err, op, &OpError{Op: op.Op, Peer: op.Peer, Err: op.Err, Hint: op.Hint, Heals: op.Heals})
+	}
+	return err
+}
+
+// wrapped is to, if err is from itself; otherwise an error with err's text that matches what both match.
+func wrapped(err, from, to error) error {
+	if err == from {
+		return to
+	}
+	return &doubleError{err: err, typed: to}
+}
+
+type doubleError struct{ err, typed error }
+
+func (e *doubleError) Error() string   { return e.err.Error() }
+func (e *doubleError) Unwrap() []error { return []error{e.typed, e.err} }

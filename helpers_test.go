@@ -1,0 +1,186 @@
+package kv_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	kv "github.com/hessonite/kv"
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/kvtest"
+	"github.com/hessonite/kv/replica"
+)
+
+// bubble runs a test in virtual time.
+func bubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, f)
+}
+
+// within is a context that ends after d, with the test at the latest.
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func key(prefix string, i int) []byte { return fmt.Appendf(nil, "%s-%06d", prefix, i) }
+
+// value is what key i holds: size bytes that depend on both.
+func value(prefix string, i, size int) []byte {
+	b := bytes.Repeat([]byte{byte(i)}, size)
+	copy(b, fmt.Sprintf("%s=%d;", prefix, i))
+	return b
+}
+
+// fill sets keys 0…n-1.
+func fill(t testing.TB, n *kv.Node, prefix string, count, size int) {
+	t.Helper()
+	ctx := within(t, time.Minute)
+	for i := range count {
+		if err := n.Set(ctx, key(prefix, i), value(prefix, i, size)); err != nil {
+			t.Fatalf("set %s: %v", key(prefix, i), err)
+		}
+	}
+}
+
+// dump is everything that a node itself holds.
+func dump(t testing.TB, n *kv.Node) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for it, err := range n.Scan(within(t, time.Minute), nil, kv.EarlierData()) {
+		if err != nil {
+			t.Fatalf("scan: %v", err)
+		}
+		out[string(it.Key)] = fmt.Sprintf("%v|%d|%s", it.Version, it.ExpiresAt.UnixMilli(), it.Value)
+	}
+	return out
+}
+
+// same fails unless two nodes hold the same entries with the same versions.
+func same(t testing.TB, a, b *kv.Node) {
+	t.Helper()
+	x, y := dump(t, a), dump(t, b)
+	if maps.Equal(x, y) {
+		return
+	}
+	n := 0
+	for _, k := range slices.Sorted(maps.Keys(x)) {
+		if x[k] != y[k] {
+			t.Errorf("%q: %.80q on one, %.80q on the other", k, x[k], y[k])
+			if n++; n > 5 {
+				break
+			}
+		}
+	}
+	for k := range y {
+		if _, ok := x[k]; !ok {
+			t.Errorf("%q is only on the other", k)
+			break
+		}
+	}
+	t.Fatalf("%d entries on one, %d on the other", len(x), len(y))
+}
+
+// inStep waits until a replica is Following and has everything that the primary has.
+func inStep(t testing.TB, p, r *kv.Node) {
+	t.Helper()
+	ctx := within(t, time.Minute)
+	if err := r.Wait(ctx, func(s kv.Status) bool { return s.State == replica.Following && s.LSN == p.Status().LSN }); err != nil {
+		t.Fatalf("replica not in step: %v; %+v", err, r.Status())
+	}
+}
+
+// inSync waits until the view lists the node with that index in the in-sync set.
+func inSync(t testing.TB, c *kvtest.Cluster, i int) {
+	t.Helper()
+	ctx := within(t, time.Minute)
+	for v := range c.Coordinator.Watch(ctx) {
+		if g, ok := v.GroupOf(cluster.NodeID(kvtest.ID(i))); ok {
+			if m, ok := g.Member(cluster.NodeID(kvtest.ID(i))); ok && m.InSync {
+				return
+			}
+		}
+	}
+	t.Fatalf("%s is not in sync: %v", kvtest.ID(i), c.Coordinator.View())
+}
+
+// primary makes the node with that index primary of all slots.
+func primary(t testing.TB, c *kvtest.Cluster, i int) *kv.Node {
+	t.Helper()
+	_, err := c.Node(i).AssignSlots(within(t, time.Minute), cluster.AllSlots())
+	must(t, err)
+	return c.Node(i)
+}
+
+// follow makes the node with that index an in-sync replica.
+func follow(t testing.TB, c *kvtest.Cluster, i, of int) *kv.Node {
+	t.Helper()
+	must(t, c.Node(i).Replicate(within(t, time.Minute), kvtest.ID(of)))
+	inSync(t, c, i)
+	return c.Node(i)
+}
+
+// transitions records the states that a node passes.
+type transitions struct {
+	mu   sync.Mutex
+	list []replica.Transition
+}
+
+func observe(n *kv.Node) *transitions {
+	t := &transitions{}
+	n.Observe(func(tr replica.Transition) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.list = append(t.list, tr)
+	})
+	return t
+}
+
+// states are the states passed, without repetition.
+func (t *transitions) states() []replica.State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []replica.State
+	for _, tr := range t.list {
+		if len(out) == 0 || out[len(out)-1] != tr.To.State {
+			out = append(out, tr.To.State)
+		}
+	}
+	return out
+}
+
+// gate stops the code that reaches a step until it is opened.
+type gate struct {
+	reached chan struct{}
+	open    chan struct{}
+	once    sync.Once
+}
+
+func newGate() *gate { return &gate{reached: make(chan struct{}), open: make(chan struct{})} }
+
+// pass is called at the step; it stops there the first time.
+func (g *gate) pass() {
+	first := false
+	g.once.Do(func() { first = true })
+	if first {
+		close(g.reached)
+		<-g.open
+	}
+}
+
+var errPlanned = errors.New("planned fault")

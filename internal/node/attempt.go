@@ -1,0 +1,520 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hessonite/kv/checkpoint"
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/storage"
+	"github.com/hessonite/kv/replica"
+	"github.com/hessonite/kv/transport"
+)
+
+// parking keeps the staging store of an attempt that ended for the next one, which may go on from it. Attempts run one at a
+// time, and the driver touches it only between them.
+type parking struct{ staging storage.Staging }
+
+func (p *parking) drop() {
+	if p.staging != nil {
+		p.staging.Drop()
+		p.staging = nil
+	}
+}
+
+// attempt is one effort of a replica: it dials the primary, offers what it has, receives shards into the staging store and the log
+// behind them, and once in step goes on to apply the log for as long as the link lasts. Whatever ends it is told to the
+// machine as one event. Everything that it started has ended when stop returns.
+type attempt struct {
+	n       *Node
+	number  replica.Attempt
+	group   cluster.GroupID
+	epoch   cluster.Epoch
+	joining bool
+	untilUp bool // dial again and again until the primary accepts
+	parked  *parking
+
+	cancel  context.CancelFunc
+	stopped <-chan struct{} // closed when the machine stops the attempt
+	done    chan struct{}
+	install chan struct{} // closed when the machine says: install
+
+	stream  transport.Stream
+	frames  chan transport.Frame
+	primary cluster.Incarnation // as named by its answer
+	silence *time.Timer         // ends the attempt when nothing was heard for LinkTimeout
+	ackWake chan struct{}
+	probes  prober
+
+	inStep  atomic.Bool
+	end     cluster.LSN // the primary's log's end, as last heard
+	behind  int64       // bytes of log between what it sent and that
+	history cluster.History
+	laps    laps
+}
+
+func newAttempt(n *Node, m replica.Machine, number replica.Attempt, untilUp bool, parked *parking) *attempt {
+	return &attempt{n: n, number: number, group: m.Group, epoch: m.Epoch, joining: m.State == replica.Joining, untilUp: untilUp,
+		parked: parked, done: make(chan struct{}), install: make(chan struct{}), ackWake: make(chan struct{}, 1)}
+}
+
+func (a *attempt) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel, a.stopped = cancel, ctx.Done()
+	go func() {
+		defer close(a.done)
+		defer cancel()
+		err := a.run(ctx)
+		if ctx.Err() != nil {
+			return // stopped by the machine, which needs not be told
+		}
+		kind := replica.AttemptFailed
+		switch {
+		case errors.Is(err, errBehind):
+			kind = replica.Behind
+		case errors.Is(err, transport.ErrBroken), errors.Is(err, transport.ErrClosed), errors.Is(err, errSilent):
+			kind = replica.LinkLost
+		case errors.Is(err, ErrStorage):
+			kind = replica.StorageFault
+		}
+		a.n.sync.failed(err)
+		a.post(kind, err)
+	}()
+}
+
+// stop ends the attempt and waits for it.
+func (a *attempt) stop() {
+	a.cancel()
+	<-a.done
+}
+
+func (a *attempt) post(kind replica.EventKind, cause error) {
+	a.n.drv.post(replica.Event{Kind: kind, Attempt: a.number, View: a.n.coord.View().Version}, cause)
+}
+
+func (a *attempt) run(ctx context.Context) error {
+	if a.parked.staging != nil && a.parked.staging.History().Group != a.group {
+		a.parked.drop()
+	}
+	a.n.sync.begin(a.number, a.parked.staging == nil)
+	if err := a.connect(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	defer a.stream.Close()
+	a.n.link.up(a)
+	defer a.n.link.down(a)
+	a.silence = time.AfterFunc(a.n.cfg.LinkTimeout, func() { a.stream.Close() })
+	defer a.silence.Stop()
+	a.frames = make(chan transport.Frame, 4)
+	g.Go(func() error { return a.read(ctx) })
+	g.Go(func() error { return a.acknowledge(ctx) })
+	g.Go(func() error {
+		err := a.follow(ctx)
+		a.stream.Close()
+		return err
+	})
+	return g.Wait()
+}
+
+// connect dials the primary that the view names. An attempt of a Stale node goes on until it is accepted.
+func (a *attempt) connect(ctx context.Context) error {
+	for {
+		if d := a.n.retry.wait(); d > 0 && a.untilUp {
+			select {
+			case <-time.After(d):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		err := a.n.cfg.Hooks.step("dial")
+		if err == nil {
+			err = a.dial(ctx)
+		}
+		if err == nil {
+			err = a.n.cfg.Hooks.step("dialled")
+		}
+		if err == nil {
+			a.post(replica.LinkUp, nil)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		a.n.retry.failed()
+		a.n.sync.failed(err)
+		if !a.untilUp {
+			return err
+		}
+	}
+}
+
+func (a *attempt) dial(ctx context.Context) error {
+	v := a.n.coord.View()
+	g, ok := v.Groups[a.group]
+	if !ok || g.Primary.IsZero() || g.Transition.Kind == cluster.Failover {
+		return fmt.Errorf("%w: group %v has no primary now", ErrNoOwner, a.group)
+	}
+	if g.Primary == a.n.member() {
+		return fmt.Errorf("%w: this node is named primary", ErrBusy)
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.n.cfg.ConnectTimeout)
+	defer cancel()
+	s, err := a.n.cfg.Transport.Dial(ctx, transport.Peer{ID: g.Primary.Node, Addr: v.Nodes[g.Primary.Node].Addr}, protoReplicate)
+	if err != nil {
+		return fmt.Errorf("dial primary %q: %w", g.Primary.Node, err)
+	}
+	a.stream = s
+	a.epoch = g.Epoch
+	return nil
+}
+
+// read takes frames off the link until it ends. Each is a sign of life.
+func (a *attempt) read(ctx context.Context) error {
+	for {
+		f, err := a.stream.Recv(ctx)
+		if err != nil {
+			return fmt.Errorf("link to the primary: %w", both(transport.ErrBroken, err))
+		}
+		a.silence.Reset(a.n.cfg.LinkTimeout)
+		a.n.link.heard(f.Len())
+		select {
+		case a.frames <- f:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// acknowledge tells the primary how far the base has come, as often as it can, and no more often than that.
+func (a *attempt) acknowledge(ctx context.Context) error {
+	for {
+		select {
+		case <-a.ackWake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		probe := a.probes.ask()
+		if !a.inStep.Load() {
+			continue // a staging store acknowledges nothing
+		}
+		m := ack{stamp: a.stamp(), LSN: a.n.engine.Base().LSN, InStep: true, Probe: probe}
+		kind := msgAck
+		if probe != 0 {
+			kind = msgProbe
+		}
+		if err := a.stream.Send(ctx, transport.Frame{Head: m.encode(kind)}); err != nil {
+			return fmt.Errorf("acknowledge: %w", both(transport.ErrBroken, err))
+		}
+	}
+}
+
+func (a *attempt) wakeAck() {
+	select {
+	case a.ackWake <- struct{}{}:
+	default:
+	}
+}
+
+func (a *attempt) stamp() stamp {
+	return stamp{Group: a.group, Epoch: a.epoch, From: a.n.inc, To: a.primary, Attempt: a.number}
+}
+
+// follow is the course of an attempt: offer, receive what is streamed, offer again, until the log alone will do; then the
+// log.
+func (a *attempt) follow(ctx context.Context) error {
+	first := true
+	for {
+		ans, err := a.negotiate(ctx)
+		if err != nil {
+			return err
+		}
+		if err := a.prepare(ans); err != nil {
+			return err
+		}
+		if ans.Streams == 0 {
+			if first {
+				a.post(replica.AnsweredLog, nil)
+			}
+			return a.replay(ctx, ans)
+		}
+		if first {
+			a.post(replica.AnsweredStaged, nil)
+		} else {
+			a.post(replica.Refetch, nil)
+		}
+		first = false
+		if err := a.receive(ctx, ans); err != nil {
+			return err
+		}
+		a.post(replica.Received, nil)
+	}
+}
+
+// negotiate offers what the node has and waits for the primary's answer.
+func (a *attempt) negotiate(ctx context.Context) (*answer, error) {
+	n := a.n
+	o := &offer{stamp: a.stamp(), Member: n.member(), Rate: n.cfg.SyncBytesPerSecond}
+	if g, ok := n.coord.View().Groups[a.group]; ok && n.hasBase(g) {
+		o.HasBase, o.Base, o.Changed = true, n.engine.Base(), n.engine.Changed()
+	}
+	if s := a.parked.staging; s != nil {
+		o.Staging, o.History = true, s.History()
+		for i := range o.Positions {
+			o.Positions[i] = s.Position(cluster.Shard(i))
+		}
+	}
+	if err := n.cfg.Hooks.step("offer"); err != nil {
+		return nil, err
+	}
+	if err := a.stream.Send(ctx, transport.Frame{Head: o.encode()}); err != nil {
+		return nil, fmt.Errorf("offer: %w", both(transport.ErrBroken, err))
+	}
+	for {
+		f, err := a.frame(ctx)
+		if err != nil {
+			return nil, err
+		}
+		d := decoder{b: f.Head}
+		switch kind := messageKind(d.u8()); kind {
+		case msgBeat, msgLog:
+			continue // of the time before the offer
+		case msgAnswer:
+			ans, err := decodeAnswer(&d)
+			if err != nil {
+				return nil, err
+			}
+			if !a.mine(ans.stamp) {
+				n.counters.staleMessages.Add(1)
+				continue
+			}
+			a.primary, a.history, a.end = ans.stamp.From, ans.History, ans.End
+			n.counters.syncAnswered(ans)
+			return ans, n.cfg.Hooks.step("answered")
+		case msgRefuse:
+			r, err := decodeRefusal(&d)
+			if err != nil {
+				return nil, err
+			}
+			return nil, r
+		default:
+			return nil, fmt.Errorf("%w: kind %d in reply to an offer", errWire, kind)
+		}
+	}
+}
+
+// mine reports whether a message is one of this attempt, from the primary that answered it.
+func (a *attempt) mine(s stamp) bool {
+	return s.Group == a.group && s.Epoch == a.epoch && s.To == a.n.inc && s.Attempt == a.number && (a.primary == 0 || s.From == a.primary)
+}
+
+func (a *attempt) frame(ctx context.Context) (transport.Frame, error) {
+	select {
+	case f := <-a.frames:
+		if len(f.Head) == 0 {
+			return f, fmt.Errorf("%w: empty head", errWire)
+		}
+		return f, nil
+	case <-ctx.Done():
+		return transport.Frame{}, ctx.Err()
+	}
+}
+
+// prepare makes the staging store that the answer asks for.
+func (a *attempt) prepare(ans *answer) error {
+	if ans.InPlace {
+		a.parked.drop()
+		return nil
+	}
+	if s := a.parked.staging; s != nil && ans.Keep {
+		return s.Rehistory(ans.History)
+	}
+	a.parked.drop()
+	p := storage.StagePlan{History: ans.History, Bytes: ans.Bytes}
+	for i := range p.Kinds {
+		p.Kinds[i] = ans.Plans[i].Kind
+	}
+	s, err := a.n.engine.Stage(p)
+	if err != nil {
+		return fmt.Errorf("make a staging store: %w", err)
+	}
+	a.parked.staging = s
+	return nil
+}
+
+// receive takes in the checkpoint streams of one round, while it listens to the link.
+func (a *attempt) receive(ctx context.Context, ans *answer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	a.n.sync.expect(ans)
+	for i := range ans.Streams {
+		g.Go(func() error { return a.receiveStream(gctx, ans, i) })
+	}
+	listening := make(chan error, 1)
+	go func() { listening <- a.listen(ctx) }()
+	err := g.Wait()
+	cancel()
+	if lerr := <-listening; err == nil || errors.Is(err, context.Canceled) {
+		if lerr != nil && !errors.Is(lerr, context.Canceled) {
+			err = lerr
+		}
+	}
+	return err
+}
+
+// listen consumes the link's frames while shards arrive beside it.
+func (a *attempt) listen(ctx context.Context) error {
+	for {
+		f, err := a.frame(ctx)
+		if err != nil {
+			return err
+		}
+		d := decoder{b: f.Head}
+		switch kind := messageKind(d.u8()); kind {
+		case msgBeat, msgLog:
+			if err := a.heardBeat(&d); err != nil {
+				return err
+			}
+		case msgRefuse:
+			r, err := decodeRefusal(&d)
+			if err != nil {
+				return err
+			}
+			return r
+		default:
+			return fmt.Errorf("%w: kind %d while shards are streamed", errWire, kind)
+		}
+	}
+}
+
+func (a *attempt) heardBeat(d *decoder) error {
+	m, err := decodeBeat(d)
+	if err != nil {
+		return err
+	}
+	if !a.mine(m.stamp) {
+		a.n.counters.staleMessages.Add(1)
+		return nil
+	}
+	a.end = max(a.end, m.End)
+	a.n.link.beat(m)
+	a.probes.echo(m.Echo, m.End)
+	return nil
+}
+
+// receiveStream takes in one checkpoint stream.
+func (a *attempt) receiveStream(ctx context.Context, ans *answer, index uint8) error {
+	n := a.n
+	peer := a.stream.Peer()
+	dctx, cancel := context.WithTimeout(ctx, n.cfg.ConnectTimeout)
+	s, err := n.cfg.Transport.Dial(dctx, peer, protoCheckpoint)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("dial primary %q for a checkpoint: %w", peer.ID, err)
+	}
+	defer s.Close()
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	open := openStream{stamp: a.stamp(), Round: ans.Round, Index: index}
+	if err := s.Send(ctx, transport.Frame{Head: open.encode()}); err != nil {
+		return fmt.Errorf("open a checkpoint stream: %w", both(transport.ErrBroken, err))
+	}
+	src := &frameSource{ctx: ctx, stream: s, heard: n.link.heard}
+	r := checkpoint.NewReader(src, checkpoint.Limits{Tag: streamTag(a.number, ans.Round)})
+	staging := a.parked.staging
+	var shard cluster.Shard
+	for {
+		sec, err := r.Next()
+		if err != nil {
+			return fmt.Errorf("checkpoint stream %d: %w", index, err)
+		}
+		switch sec.Kind {
+		case checkpoint.ShardSection:
+			h := sec.Shard
+			shard = h.Shard
+			if err := n.cfg.Hooks.step("shard"); err != nil {
+				return err
+			}
+			if want := ans.Plans[shard]; !want.Stream || (h.Resume && !want.Resume) {
+				return fmt.Errorf("%w: shard %d was not announced", errWire, shard)
+			}
+			kind := storage.StageFull
+			if h.Kind == checkpoint.Delta {
+				kind = storage.StageDelta
+			}
+			err = staging.Begin(shard, kind, h.LSN, h.Horizon, h.Resume)
+			n.sync.beginShard(h)
+		case checkpoint.BlockSection:
+			if err = n.cfg.Hooks.step("block"); err == nil {
+				err = n.syncLimit.wait(ctx, len(sec.Data))
+			}
+			if err == nil {
+				err = staging.Block(shard, sec.Data, sec.Token)
+				n.sync.received(len(sec.Data), sec.Entries)
+			}
+		case checkpoint.ShardEndSection:
+			err = staging.End(shard)
+		case checkpoint.EndSection:
+			return n.cfg.Hooks.step("received")
+		}
+		if err != nil {
+			return fmt.Errorf("stage shard %d: %w", shard, err)
+		}
+	}
+}
+
+// frameSource reads the sections of a checkpoint off a stream: one frame each.
+type frameSource struct {
+	ctx    context.Context
+	stream transport.Stream
+	heard  func(int)
+}
+
+func (s *frameSource) ReadSection() (head, body []byte, err error) {
+	f, err := s.stream.Recv(s.ctx)
+	if err != nil {
+		return nil, nil, both(transport.ErrBroken, err)
+	}
+	s.heard(f.Len())
+	return f.Head, f.Body, nil
+}
+
+// streamTag marks the sections of one round of an attempt.
+func streamTag(n replica.Attempt, round uint64) uint64 { return uint64(n)<<32 ^ round }
+
+// retry is the backoff between attempts, with jitter, kept across them: a node that is refused at once must not dial in a
+// tight loop.
+type retry struct {
+	min, max time.Duration
+	mu       sync.Mutex
+	failures int
+	at       time.Time // before which the next one does not start
+}
+
+func (r *retry) failed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := min(r.max, r.min<<min(r.failures, 16))
+	r.failures++
+	r.at = time.Now().Add(d/2 + rand.N(d/2+1))
+}
+
+func (r *retry) succeeded() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures, r.at = 0, time.Time{}
+}
+
+func (r *retry) wait() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Until(r.at)
+}

@@ -1,0 +1,486 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/replica"
+	"github.com/hessonite/kv/transport"
+)
+
+// A request is forwarded once to whom the view names, who may forward it once more.
+const maxHops = 2
+
+type requestKind uint8
+
+const (
+	reqGet requestKind = iota + 1
+	reqWrite
+	reqScan
+)
+
+// forwardTo says where a request goes, or why it goes nowhere.
+func (n *Node) forwardTo(slot cluster.Slot, hops uint8, localOnly bool) (target, error) {
+	s := n.state.Load()
+	if s.machine.State == replica.Closed {
+		return target{}, ErrClosed
+	}
+	t, ok := n.routes.Load().to(slot)
+	switch {
+	case !ok || t.node == "":
+		return target{}, &MovedError{Slot: slot}
+	case t.node == n.cfg.ID:
+		return target{}, n.notServing(slot)
+	case localOnly:
+		return target{}, &MovedError{Slot: slot, NodeID: t.node, Addr: t.addr}
+	case hops >= maxHops:
+		return target{}, fmt.Errorf("%w: the request was forwarded %d times; retry when the views agree", ErrNoOwner, hops)
+	case n.cfg.Transport == nil:
+		return target{}, &MovedError{Slot: slot, NodeID: t.node, Addr: t.addr}
+	}
+	return t, nil
+}
+
+// notServing is why this node, which the view names as the slot's primary, does not serve it.
+func (n *Node) notServing(slot cluster.Slot) error {
+	s := n.state.Load()
+	switch s.machine.State {
+	case replica.Closed:
+		return ErrClosed
+	case replica.Failed:
+		return both(ErrStorage, s.cause)
+	case replica.Fenced, replica.Draining, replica.Primary:
+		return fmt.Errorf("%w: slot %d; the node waits for its lease", ErrFenced, slot)
+	case replica.Joining:
+		return fmt.Errorf("%w: slot %d", ErrRecovering, slot)
+	}
+	return fmt.Errorf("%w: slot %d; this node is %v", ErrNoOwner, slot, s.machine.State)
+}
+
+func (n *Node) forwardGet(ctx context.Context, slot cluster.Slot, key []byte, o ReadOptions) (Item, error) {
+	t, err := n.forwardTo(slot, o.hops, o.LocalOnly)
+	if err != nil {
+		return Item{}, err
+	}
+	o.hops++
+	var e encoder
+	e.readOptions(o)
+	e.bytes(key)
+	d, err := n.call(ctx, t, reqGet, e.b)
+	if err != nil {
+		return Item{}, err
+	}
+	it := d.item()
+	if err := d.end(); err != nil {
+		return Item{}, err
+	}
+	it.Value = append([]byte{}, it.Value...)
+	it.Key = key
+	return it, nil
+}
+
+func (n *Node) forwardWrite(ctx context.Context, ops []Op, o WriteOptions) (cluster.Version, error) {
+	r := n.routes.Load()
+	first, _ := r.to(ops[0].slot)
+	for i := range ops {
+		if t, _ := r.to(ops[i].slot); t != first {
+			return cluster.Version{}, fmt.Errorf("%w: slots %d and %d; give the keys one {tag}", ErrCrossGroup, ops[0].slot, ops[i].slot)
+		}
+	}
+	t, err := n.forwardTo(ops[0].slot, o.hops, o.LocalOnly)
+	if err != nil {
+		return cluster.Version{}, err
+	}
+	var e encoder
+	e.bool(o.Local)
+	e.u8(o.hops + 1)
+	e.ops(ops)
+	d, err := n.call(ctx, t, reqWrite, e.b)
+	if d == nil {
+		return cluster.Version{}, err
+	}
+	v := d.version()
+	if derr := d.end(); derr != nil && err == nil {
+		return v, both(ErrUnconfirmed, derr)
+	}
+	return v, err
+}
+
+func (n *Node) forwardScan(ctx context.Context, prefix []byte, slot, last int, after []byte, limit int, o ReadOptions) (Page, error) {
+	t, err := n.forwardTo(cluster.Slot(slot), o.hops, o.LocalOnly)
+	if err != nil {
+		return Page{}, err
+	}
+	o.hops++
+	var e encoder
+	e.readOptions(o)
+	e.bytes(prefix)
+	e.u16(uint16(slot))
+	e.u16(uint16(last))
+	e.bytes(after)
+	e.u16(uint16(limit))
+	d, err := n.call(ctx, t, reqScan, e.b)
+	if err != nil {
+		return Page{}, err
+	}
+	p := Page{Next: int(d.u16()), After: append([]byte(nil), d.bytes()...)}
+	for range d.uvar() {
+		if d.err != nil {
+			break
+		}
+		p.Items = append(p.Items, d.item())
+	}
+	if err := d.end(); err != nil {
+		return Page{}, err
+	}
+	if p.Next < slot || (p.Next == slot && len(p.After) == 0) {
+		return Page{}, fmt.Errorf("%w: a page that does not move on", errWire)
+	}
+	return p, nil
+}
+
+// call sends a request and waits for its answer. With a non-nil decoder the answer's fields follow, also beside an error.
+func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte) (*decoder, error) {
+	c, err := n.clients.get(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("%w: dial node %q: %w", ErrNoOwner, t.node, err)
+	}
+	var e encoder
+	e.u8(uint8(kind))
+	timeout := time.Duration(0)
+	if dl, ok := ctx.Deadline(); ok {
+		if timeout = time.Until(dl); timeout <= 0 {
+			return nil, ctx.Err()
+		}
+	}
+	e.u64(uint64(timeout))
+	w := &reply{ch: make(chan *decoder, 1)}
+	if err := c.send(ctx, w, e.b, body); err != nil {
+		return nil, err
+	}
+	select {
+	case d := <-w.ch:
+		if d == nil {
+			return nil, lost(kind, t, c.err)
+		}
+		if d.bool() {
+			return d, nil
+		}
+		err := d.error()
+		return d, err
+	case <-ctx.Done():
+		c.forget(w)
+		if kind == reqWrite {
+			return nil, both(ErrUnconfirmed, ctx.Err())
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// lost is the error of a request whose answer will not come. A write may have happened, and is never sent again.
+func lost(kind requestKind, t target, cause error) error {
+	if kind == reqWrite {
+		return fmt.Errorf("%w: the connection to node %q was lost: %w", ErrUnconfirmed, t.node, cause)
+	}
+	return fmt.Errorf("%w: the connection to node %q was lost: %w", ErrNoOwner, t.node, cause)
+}
+
+// clients are the connections that requests are forwarded over: one to each node.
+type clients struct {
+	n      *Node
+	mu     sync.Mutex
+	m      map[target]*client
+	closed bool
+}
+
+// client multiplexes requests over one stream: a goroutine sends what is queued, another hands the answers out.
+type client struct {
+	stream transport.Stream
+	out    chan transport.Frame
+	gone   chan struct{} // closed when the stream has ended; err is set then
+	err    error
+
+	mu      sync.Mutex
+	next    uint64
+	pending map[uint64]*reply
+}
+
+type reply struct {
+	id uint64
+	ch chan *decoder // nil: lost
+}
+
+func (c *clients) get(ctx context.Context, t target) (*client, error) {
+	t.group = cluster.GroupID{}
+	c.mu.Lock()
+	cl := c.m[t]
+	c.mu.Unlock()
+	if cl != nil {
+		select {
+		case <-cl.gone:
+		default:
+			return cl, nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.n.cfg.ConnectTimeout)
+	defer cancel()
+	s, err := c.n.cfg.Transport.Dial(ctx, transport.Peer{ID: t.node, Addr: t.addr}, protoRequest)
+	if err != nil {
+		return nil, err
+	}
+	cl = &client{stream: s, out: make(chan transport.Frame, 64), gone: make(chan struct{}), pending: map[uint64]*reply{}}
+	c.mu.Lock()
+	if old := c.m[t]; old != nil && old.alive() { // somebody else dialled too
+		c.mu.Unlock()
+		s.Close()
+		return old, nil
+	}
+	if c.closed {
+		c.mu.Unlock()
+		s.Close()
+		return nil, ErrClosed
+	}
+	c.m[t] = cl
+	c.n.background(cl.run)
+	c.mu.Unlock()
+	return cl, nil
+}
+
+func (c *client) alive() bool {
+	select {
+	case <-c.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+func (c *clients) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for _, cl := range c.m {
+		cl.stream.Close()
+	}
+}
+
+// run owns the stream until it ends.
+func (c *client) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { c.stream.Close() })
+	defer stop()
+	sender := make(chan struct{})
+	go func() {
+		defer close(sender)
+		for {
+			select {
+			case f := <-c.out:
+				if c.stream.Send(ctx, f) != nil {
+					c.stream.Close()
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	err := c.receive(ctx)
+	cancel()
+	<-sender
+	c.stream.Close()
+	c.mu.Lock()
+	c.err = err
+	close(c.gone)
+	for _, w := range c.pending {
+		w.ch <- nil
+	}
+	c.pending = nil
+	c.mu.Unlock()
+}
+
+func (c *client) receive(ctx context.Context) error {
+	for {
+		f, err := c.stream.Recv(ctx)
+		if err != nil {
+			return both(transport.ErrBroken, err)
+		}
+		h := decoder{b: f.Head}
+		id := h.u64()
+		if h.end() != nil {
+			return h.err
+		}
+		c.mu.Lock()
+		w := c.pending[id]
+		delete(c.pending, id)
+		c.mu.Unlock()
+		if w != nil {
+			w.ch <- &decoder{b: f.Body}
+		}
+	}
+}
+
+// send queues a request. An error says that not a byte of it was sent.
+func (c *client) send(ctx context.Context, w *reply, head, body []byte) error {
+	c.mu.Lock()
+	if c.pending == nil {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: %w", ErrNoOwner, c.err)
+	}
+	c.next++
+	w.id = c.next
+	c.pending[w.id] = w
+	c.mu.Unlock()
+	e := encoder{b: head}
+	e.u64(w.id)
+	select {
+	case c.out <- transport.Frame{Head: e.b, Body: body}:
+		return nil
+	case <-c.gone:
+		return fmt.Errorf("%w: %w", ErrNoOwner, c.err)
+	case <-ctx.Done():
+		c.forget(w)
+		return ctx.Err()
+	}
+}
+
+func (c *client) forget(w *reply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pending, w.id)
+}
+
+// maxServed is how many forwarded requests of one peer are carried out at a time; further ones wait in its stream.
+const maxServed = 256
+
+// serveRequests is the handler of request streams.
+func (n *Node) serveRequests(stream transport.Stream) {
+	ctx, cancel := context.WithCancel(n.ctx)
+	out := make(chan transport.Frame, 64)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case f := <-out:
+				if stream.Send(ctx, f) != nil {
+					stream.Close()
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	slots := make(chan struct{}, maxServed)
+	for {
+		f, err := stream.Recv(ctx)
+		if err != nil {
+			break
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			head, body, err := n.answerRequest(ctx, f)
+			if err != nil {
+				n.log.Warn("a peer sent a malformed request", "peer", stream.Peer().ID, "error", err)
+				stream.Close()
+				return
+			}
+			select {
+			case out <- transport.Frame{Head: head, Body: body}:
+			case <-ctx.Done():
+			}
+		})
+	}
+	cancel()
+	wg.Wait()
+}
+
+// answerRequest carries a forwarded request out.
+func (n *Node) answerRequest(ctx context.Context, f transport.Frame) (head, body []byte, err error) {
+	h := decoder{b: f.Head}
+	kind, timeout, id := requestKind(h.u8()), time.Duration(h.u64()), h.u64()
+	if err := h.end(); err != nil {
+		return nil, nil, err
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	var e encoder
+	e.u64(id)
+	head = e.b
+	e = encoder{}
+	d := decoder{b: f.Body}
+	switch kind {
+	case reqGet:
+		err = n.answerGet(ctx, &d, &e)
+	case reqWrite:
+		err = n.answerWrite(ctx, &d, &e)
+	case reqScan:
+		err = n.answerScan(ctx, &d, &e)
+	default:
+		err = fmt.Errorf("%w: request of kind %d", errWire, kind)
+	}
+	return head, e.b, err
+}
+
+func (e *encoder) outcome(err error) bool {
+	e.bool(err == nil)
+	if err != nil {
+		e.error(err)
+	}
+	return err == nil
+}
+
+func (n *Node) answerGet(ctx context.Context, d *decoder, e *encoder) error {
+	o := d.readOptions()
+	key := d.bytes()
+	if err := d.end(); err != nil {
+		return err
+	}
+	it, err := n.Get(ctx, key, nil, o)
+	if e.outcome(err) {
+		it.Key = nil
+		e.item(&it)
+	}
+	return nil
+}
+
+func (n *Node) answerWrite(ctx context.Context, d *decoder, e *encoder) error {
+	o := WriteOptions{Local: d.bool(), hops: d.u8()}
+	ops := d.ops()
+	if err := d.end(); err != nil {
+		return err
+	}
+	v, err := n.Write(ctx, ops, o)
+	e.outcome(err)
+	e.version(v)
+	return nil
+}
+
+func (n *Node) answerScan(ctx context.Context, d *decoder, e *encoder) error {
+	o := d.readOptions()
+	prefix, slot, last, after, limit := d.bytes(), int(d.u16()), int(d.u16()), d.bytes(), int(d.u16())
+	if slot >= cluster.NumSlots || last >= cluster.NumSlots || limit > pageItems || limit == 0 {
+		d.fail("slot or limit out of range")
+	}
+	if err := d.end(); err != nil {
+		return err
+	}
+	p, err := n.scanPage(ctx, prefix, slot, last, after, limit, o)
+	if !e.outcome(err) {
+		return nil
+	}
+	e.u16(uint16(p.Next))
+	e.bytes(p.After)
+	e.uvar(uint64(len(p.Items)))
+	for i := range p.Items {
+		e.item(&p.Items[i])
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/replica"
+)
+
+// keep sends heartbeats, asks for the lease when the view names this node as primary, and tells the machine when the lease
+// begins and ends. The lease is counted from the moment before it was asked for.
+type keep struct {
+	n      *Node
+	keeper cluster.Keeper
+	wake   chan struct{}
+
+	until atomic.Int64 // on the node's clock, in ns; 0: no lease
+
+	mu    sync.Mutex
+	epoch cluster.Epoch // of the lease
+	group cluster.GroupID
+	over  *time.Timer // fires when the lease is over
+	given bool        // since the last beat was sent, the lease was given back: its answer does not count
+}
+
+func newKeep(n *Node, keeper cluster.Keeper) *keep {
+	k := &keep{n: n, keeper: keeper, wake: make(chan struct{}, 1)}
+	k.over = time.NewTimer(time.Hour)
+	k.over.Stop()
+	return k
+}
+
+func (k *keep) kick() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// valid reports whether the lease holds at this moment. It is asked after the answer is known and before it is given.
+func (k *keep) valid() bool {
+	u := k.until.Load()
+	return u != 0 && int64(k.n.cfg.Clock.Now()) < u
+}
+
+func (k *keep) run(ctx context.Context) error {
+	defer k.over.Stop()
+	every := k.keeper.Lease() / 3
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.over.C:
+			k.expired()
+			continue
+		case <-timer.C:
+		case <-k.wake:
+		}
+		k.beat(ctx)
+		timer.Reset(every)
+	}
+}
+
+// beat sends one heartbeat and takes its answer in.
+func (k *keep) beat(ctx context.Context) {
+	s := k.n.state.Load()
+	b := cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc, Sealed: s.seal}
+	if !s.machine.Group.IsZero() {
+		b.Group, b.Epoch = s.machine.Group, s.machine.Epoch
+	}
+	switch s.machine.State {
+	case replica.Fenced, replica.Primary, replica.Draining:
+		b.WantLease = s.seal.Transition.IsZero()
+	case replica.Opening, replica.Closed:
+		return
+	}
+	k.mu.Lock()
+	k.given = false
+	k.mu.Unlock()
+	from := k.n.cfg.Clock.Now()
+	bctx, cancel := context.WithTimeout(ctx, max(k.keeper.Lease(), 100*time.Millisecond))
+	g, err := k.keeper.Beat(bctx, b)
+	cancel()
+	if err != nil {
+		k.n.counters.beatErrors.Add(1)
+		return
+	}
+	if !b.WantLease || g.For <= 0 || g.Epoch != b.Epoch {
+		return
+	}
+	k.mu.Lock()
+	if k.given {
+		k.mu.Unlock()
+		return
+	}
+	until := from + g.For
+	left := until - k.n.cfg.Clock.Now()
+	if left <= 0 {
+		k.mu.Unlock()
+		return
+	}
+	k.group, k.epoch = b.Group, g.Epoch
+	k.until.Store(int64(until))
+	k.over.Reset(left)
+	k.mu.Unlock()
+	if s.machine.State == replica.Fenced {
+		k.n.drv.post(replica.Event{Kind: replica.LeaseGranted, Group: b.Group, Epoch: g.Epoch}, nil)
+	}
+}
+
+// expired tells the machine that the lease is over, unless it was renewed meanwhile.
+func (k *keep) expired() {
+	k.mu.Lock()
+	until := k.until.Load()
+	if until == 0 {
+		k.mu.Unlock()
+		return
+	}
+	if left := time.Duration(until) - k.n.cfg.Clock.Now(); left > 0 {
+		k.over.Reset(left)
+		k.mu.Unlock()
+		return
+	}
+	k.until.Store(0)
+	group, epoch := k.group, k.epoch
+	k.mu.Unlock()
+	k.n.drv.post(replica.Event{Kind: replica.LeaseLost, Group: group, Epoch: epoch}, errLeaseOver)
+}
+
+// release gives the lease of a machine's reign back. From the first line on the node does not count on it any more.
+func (k *keep) release(m replica.Machine) {
+	k.until.Store(0)
+	k.mu.Lock()
+	k.given = true
+	k.over.Stop()
+	epoch := k.epoch
+	k.mu.Unlock()
+	b := cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc, Group: m.Group, Epoch: epoch}
+	k.n.background(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, k.keeper.Lease())
+		defer cancel()
+		// If it does not arrive, the lease ends by itself.
+		_ = k.keeper.Release(ctx, b)
+	})
+}
+
+// goodbye tells that the node is closing and sends no more beats.
+func (k *keep) goodbye(ctx context.Context) {
+	k.until.Store(0)
+	ctx, cancel := context.WithTimeout(ctx, k.keeper.Lease())
+	defer cancel()
+	_ = k.keeper.Release(ctx, cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc})
+}

@@ -1,0 +1,314 @@
+package node
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/record"
+)
+
+// An entry of the log is encoded once, when it is appended, and the same bytes go to every replica and into their logs:
+//
+//	uint32 length of the whole entry, uint32 number of records, uint64 LSN   (little endian)
+//	the records (package record), each bearing the entry's LSN
+const (
+	entryHeader = 16
+	chunkSize   = 256 << 10
+)
+
+var (
+	errGateClosed = errors.New("log: this reign may not append")
+	errBehind     = errors.New("log: position is no longer in the ring")
+	errEntry      = errors.New("log: corrupt entry")
+)
+
+// chunk holds entries one after the other. Its bytes never change once written, and buf never grows beyond its capacity, so
+// that whoever holds a part of it may read it without a lock.
+type chunk struct {
+	buf  []byte
+	last cluster.LSN // of the last entry in buf
+	prev cluster.LSN // of the entry before the first one
+	// marks are offsets of entries, one about every markBytes, so that a position is found without walking the chunk.
+	marks []mark
+}
+
+type mark struct {
+	lsn cluster.LSN // of the entry at off
+	off int
+}
+
+const markBytes = 8 << 10
+
+// ring is the node's log: a bounded run of chunks that all replicas read from. Sending copies nothing and a further replica
+// costs no buffer: readers take slices of the chunks, which the garbage collector keeps until they are done.
+type ring struct {
+	limit int64
+
+	mu      sync.Mutex
+	chunks  []*chunk // oldest first; the last one is being filled
+	bytes   int64    // capacity of all chunks
+	end     cluster.LSN
+	floor   cluster.LSN // LSN before the oldest entry that is held
+	epoch   cluster.Epoch
+	open    bool // whether the reign of epoch may append
+	waiting []chan<- struct{}
+}
+
+func newRing(limit int64, end cluster.LSN) *ring {
+	return &ring{limit: limit, end: end, floor: end}
+}
+
+// openGate lets the reign of an epoch append, from first on.
+func (r *ring) openGate(epoch cluster.Epoch, first cluster.LSN) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.epoch, r.open = epoch, true
+	if first > 0 && r.end < first-1 {
+		r.end = first - 1
+	}
+}
+
+// closeGate refuses appends from here on: when it has returned, the end does not move until a gate is opened again.
+func (r *ring) closeGate() cluster.LSN {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = false
+	return r.end
+}
+
+// append gives the records, one entry, the next LSN and writes them to the ring. The caller holds the shards' locks.
+func (r *ring) append(epoch cluster.Epoch, recs []record.Record) (cluster.LSN, error) {
+	size := entryHeader
+	for i := range recs {
+		size += recs[i].Size()
+	}
+	r.mu.Lock()
+	if !r.open || r.epoch != epoch {
+		r.mu.Unlock()
+		return 0, errGateClosed
+	}
+	lsn := r.end + 1
+	c := r.room(size)
+	c.note(lsn)
+	b := binary.LittleEndian.AppendUint32(c.buf, uint32(size))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(recs)))
+	b = binary.LittleEndian.AppendUint64(b, uint64(lsn))
+	for i := range recs {
+		recs[i].LSN = lsn
+		b = record.Append(b, &recs[i])
+	}
+	c.buf = b
+	c.last = lsn
+	r.end = lsn
+	r.wake()
+	r.mu.Unlock()
+	return lsn, nil
+}
+
+// copyEntries takes over entries as a primary encoded them; last is the LSN of the last one. The caller has checked them.
+func (r *ring) copyEntries(b []byte, first, last cluster.LSN) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.room(len(b))
+	c.note(first)
+	c.buf = append(c.buf, b...)
+	c.last = last
+	r.end = last
+	r.wake()
+}
+
+// restart empties the ring: what follows comes after end. A store whose content was replaced begins its ring there.
+func (r *ring) restart(end cluster.LSN) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.chunks, r.bytes = nil, 0
+	r.end, r.floor = end, end
+	r.wake()
+}
+
+func (c *chunk) note(lsn cluster.LSN) {
+	if n := len(c.marks); n == 0 || len(c.buf)-c.marks[n-1].off >= markBytes {
+		c.marks = append(c.marks, mark{lsn, len(c.buf)})
+	}
+}
+
+// room is the chunk to write size bytes to. The newest chunk is always kept, so that an entry larger than the limit can be
+// sent too.
+func (r *ring) room(size int) *chunk {
+	if n := len(r.chunks); n > 0 {
+		if c := r.chunks[n-1]; cap(c.buf)-len(c.buf) >= size {
+			return c
+		}
+	}
+	grow := min(chunkSize, max(4<<10, int(r.bytes)))
+	c := &chunk{buf: make([]byte, 0, max(grow, size)), prev: r.end, last: r.end}
+	r.chunks = append(r.chunks, c)
+	r.bytes += int64(cap(c.buf))
+	for r.bytes > r.limit && len(r.chunks) > 1 {
+		old := r.chunks[0]
+		r.chunks[0] = nil
+		r.chunks = r.chunks[1:]
+		r.bytes -= int64(cap(old.buf))
+		r.floor = old.last
+	}
+	return c
+}
+
+func (r *ring) wake() {
+	for _, w := range r.waiting {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+	}
+	r.waiting = r.waiting[:0]
+}
+
+// read returns entries above after, as they lie in the ring, up to about max bytes, and the LSN of the last of them. If there are none
+// yet, it returns nil and arranges for a value on wake (which must have room for one). errBehind if they are gone.
+func (r *ring) read(after cluster.LSN, max int, wake chan<- struct{}) ([]byte, cluster.LSN, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if after < r.floor {
+		return nil, 0, errBehind
+	}
+	if after >= r.end {
+		if wake != nil {
+			r.waiting = append(r.waiting, wake)
+		}
+		return nil, after, nil
+	}
+	lo, hi := 0, len(r.chunks)
+	for lo < hi { // the first chunk whose last entry is above after
+		mid := (lo + hi) / 2
+		if r.chunks[mid].last > after {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	if lo == len(r.chunks) {
+		// The end is above the last entry: a reign began here with a gap, and nothing was appended yet.
+		if wake != nil {
+			r.waiting = append(r.waiting, wake)
+		}
+		return nil, after, nil
+	}
+	c := r.chunks[lo]
+	off := c.seek(after)
+	return c.cut(off, max)
+}
+
+// seek is the offset of the first entry above after.
+func (c *chunk) seek(after cluster.LSN) int {
+	if after <= c.prev {
+		return 0
+	}
+	lo, hi := 0, len(c.marks)
+	for lo < hi { // the last mark at or below after
+		mid := (lo + hi) / 2
+		if c.marks[mid].lsn <= after {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	off := 0
+	if lo > 0 {
+		off = c.marks[lo-1].off
+	}
+	for off < len(c.buf) && entryLSN(c.buf[off:]) <= after {
+		off += entrySize(c.buf[off:])
+	}
+	return off
+}
+
+// cut returns whole entries from off on, at least one, up to about max bytes.
+func (c *chunk) cut(off, max int) ([]byte, cluster.LSN, error) {
+	if len(c.buf)-off <= max {
+		return c.buf[off:len(c.buf):len(c.buf)], c.last, nil
+	}
+	end, last := off, cluster.LSN(0)
+	for end < len(c.buf) {
+		n := entrySize(c.buf[end:])
+		if end > off && end+n-off > max {
+			break
+		}
+		last = entryLSN(c.buf[end:])
+		end += n
+	}
+	return c.buf[off:end:end], last, nil
+}
+
+// bounds are the LSN before the oldest entry in the ring and that of the last one.
+func (r *ring) bounds() (floor, end cluster.LSN) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.floor, r.end
+}
+
+// size is the memory that the ring holds.
+func (r *ring) size() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bytes
+}
+
+// distance is the number of bytes of entries above after that are in the ring; approximate.
+func (r *ring) distance(after cluster.LSN) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var n int64
+	for i := len(r.chunks) - 1; i >= 0; i-- {
+		c := r.chunks[i]
+		if c.last <= after {
+			break
+		}
+		if c.prev >= after {
+			n += int64(len(c.buf))
+			continue
+		}
+		span := uint64(c.last - c.prev)
+		n += int64(float64(len(c.buf)) * float64(c.last-after) / float64(max(span, 1)))
+	}
+	return n
+}
+
+func entrySize(b []byte) int        { return int(binary.LittleEndian.Uint32(b)) }
+func entryLSN(b []byte) cluster.LSN { return cluster.LSN(binary.LittleEndian.Uint64(b[8:])) }
+
+// decodeEntry reads the entry at the start of b into recs, which is reused, and returns its length. Keys and values are
+// parts of b. It checks everything: the bytes came from the network.
+func decodeEntry(b []byte, recs []record.Record) (cluster.LSN, []record.Record, int, error) {
+	recs = recs[:0]
+	if len(b) < entryHeader {
+		return 0, recs, 0, fmt.Errorf("%w: %d bytes left, a header has %d", errEntry, len(b), entryHeader)
+	}
+	size, count := entrySize(b), binary.LittleEndian.Uint32(b[4:])
+	lsn := entryLSN(b)
+	if size < entryHeader || size > len(b) || count == 0 || int(count) > (size-entryHeader)/record.HeaderSize {
+		return 0, recs, 0, fmt.Errorf("%w: LSN %d: %d bytes for %d records, %d bytes left", errEntry, lsn, size, count, len(b))
+	}
+	rest := b[entryHeader:size]
+	for range count {
+		r, n, err := record.Decode(rest)
+		if err != nil {
+			return 0, recs, 0, fmt.Errorf("%w: LSN %d: %w", errEntry, lsn, err)
+		}
+		if r.LSN != lsn {
+			return 0, recs, 0, fmt.Errorf("%w: LSN %d holds a record of LSN %d", errEntry, lsn, r.LSN)
+		}
+		if err := r.Verify(); err != nil {
+			return 0, recs, 0, fmt.Errorf("%w: LSN %d: %w", errEntry, lsn, err)
+		}
+		recs = append(recs, r)
+		rest = rest[n:]
+	}
+	if len(rest) != 0 {
+		return 0, recs, 0, fmt.Errorf("%w: LSN %d: %d bytes too many", errEntry, lsn, len(rest))
+	}
+	return lsn, recs, size, nil
+}

@@ -1,0 +1,311 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/record"
+	"github.com/hessonite/kv/internal/storage"
+	"github.com/hessonite/kv/replica"
+)
+
+// Node carries out what the replica machine decides: it owns the engine, the log, the links and the loops.
+type Node struct {
+	cfg    Config
+	log    hclog.Logger
+	inc    cluster.Incarnation
+	engine storage.Engine
+	ring   *ring
+	coord  cluster.Coordinator
+	keep   *keep
+
+	drv       *driver
+	proposals *proposals
+	sessions  sessions
+	clients   clients
+	observers observers
+	link      linkStatus
+	sync      syncStatus
+	retry     retry
+	counters  counters
+	applied   event // the base has moved, or its freshness
+	stateMove event
+	admin     sync.Mutex // held by one operator's command at a time (TryLock)
+
+	store atomic.Pointer[cluster.MemberID]
+	// resetFrom is who this node was before its last Reset, until the view knows of it.
+	resetFrom atomic.Pointer[cluster.MemberID]
+	state     atomic.Pointer[snapshot]
+	serving   atomic.Pointer[serving]
+	routes    atomic.Pointer[routes]
+
+	sendLimit, syncLimit *limiter
+	scratch              []record.Record // of the attempt that applies the log
+
+	ctx     context.Context // of everything that runs in the background
+	cancel  context.CancelFunc
+	loops   errgroup.Group
+	bg      background
+	remove  []func()
+	closing sync.Once
+	closed  chan struct{}
+}
+
+// snapshot is what others see of the machine. It is replaced as a whole.
+type snapshot struct {
+	machine replica.Machine
+	reign   *reign
+	seal    cluster.Seal
+	cause   error // why the machine is in this state, if something failed
+	since   time.Time
+}
+
+// Open starts a node. It waits for neither peers nor a quorum.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	keeper, ok := cfg.Coordinator.(cluster.Keeper)
+	if !ok {
+		return nil, fmt.Errorf("%w: the coordinator gives no leases (it must implement cluster.Keeper)", ErrInvalid)
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, inc: cluster.NewIncarnation(), engine: cfg.Engine, coord: cfg.Coordinator, closed: make(chan struct{})}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.store.Store(&cluster.MemberID{Node: cfg.ID, Store: cfg.Store})
+	n.ring = newRing(cfg.LogBytes, cfg.Engine.Base().LSN)
+	n.sendLimit, n.syncLimit = newLimiter(cfg.SyncBytesPerSecond), newLimiter(cfg.SyncBytesPerSecond)
+	n.retry = retry{min: cfg.RetryMin, max: cfg.RetryMax}
+	n.sessions.m = map[cluster.NodeID]*session{}
+	n.clients = clients{n: n, m: map[target]*client{}}
+	n.sync.n = n
+	n.bg.ctx = n.ctx
+	n.routes.Store(newRoutes(n.coord.View()))
+	n.drv = newDriver(n)
+	n.proposals = newProposals(n)
+	n.keep = newKeep(n, keeper)
+	n.state.Store(&snapshot{since: time.Now()})
+	if t := cfg.Transport; t != nil {
+		n.remove = append(n.remove, t.Handle(protoReplicate, n.serveReplica), t.Handle(protoCheckpoint, n.serveCheckpoint),
+			t.Handle(protoRequest, n.serveRequests))
+	}
+	n.loops.Go(func() error { n.drv.run(); return nil })
+	n.loops.Go(func() error { return n.watchView(n.ctx) })
+	n.loops.Go(func() error { return n.keep.run(n.ctx) })
+	n.loops.Go(func() error { return n.proposals.run(n.ctx) })
+	n.loops.Go(func() error { return n.housekeep(n.ctx) })
+	n.drv.post(replica.Event{Kind: replica.Opened}, nil)
+	if err := n.announceFirst(ctx); err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// announceFirst makes the node known, if that is decided at once; otherwise proposals goes on trying. A process that finds another
+// one alive under its ID does not open.
+func (n *Node) announceFirst(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.OpenTimeout)
+	defer cancel()
+	_, err := n.coord.Propose(ctx, cluster.Announce{Node: n.info()})
+	if errors.Is(err, cluster.ErrAlive) || errors.Is(err, cluster.ErrInvalid) {
+		return fmt.Errorf("announce node %q: %w", n.cfg.ID, err)
+	}
+	if err != nil {
+		n.log.Warn("the coordinator does not answer yet; the node goes on trying to announce itself", "error", err)
+	}
+	n.drv.kick()
+	return nil
+}
+
+func (n *Node) noteAnnounce(c cluster.Command, err error) {
+	if _, ok := c.(cluster.Announce); ok && errors.Is(err, cluster.ErrAlive) {
+		n.log.Error("another process is alive under this node's ID", "error", err)
+	}
+}
+
+func (n *Node) info() cluster.NodeInfo {
+	i := cluster.NodeInfo{ID: n.cfg.ID, Incarnation: n.inc, Store: n.member().Store, Kind: n.engine.Kind()}
+	if n.cfg.Transport != nil {
+		i.Addr = n.cfg.Transport.Addr()
+	}
+	return i
+}
+
+func (n *Node) member() cluster.MemberID { return *n.store.Load() }
+func (n *Node) now() time.Time           { return time.Now() }
+
+// watchView makes the driver look whenever the view changes.
+func (n *Node) watchView(ctx context.Context) error {
+	for range n.coord.Watch(ctx) {
+		n.drv.kick()
+		n.keep.kick()
+		n.stateMove.notify()
+	}
+	return nil
+}
+
+// housekeep expires entries and lets old tombstones go, while this node is primary.
+func (n *Node) housekeep(ctx context.Context) error {
+	t := time.NewTicker(250 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return nil
+		}
+		s := n.state.Load()
+		switch s.machine.State {
+		case replica.Primary:
+			if s.reign != nil {
+				n.expireDue(ctx, s.reign)
+				limit := min(s.reign.committed(), n.sessions.pinned())
+				n.purge(limit)
+			}
+		case replica.Following:
+			n.purge(n.link.commit())
+		}
+	}
+}
+
+func (n *Node) purge(limit cluster.LSN) {
+	if err := n.engine.Purge(limit, n.cfg.TombstoneBytes); err != nil && !errors.Is(err, storage.ErrClosed) {
+		n.fault(both(ErrStorage, err))
+	}
+}
+
+// expireDue appends the deletions of entries whose time has come, a run at a time, so that writers get their turn.
+func (n *Node) expireDue(ctx context.Context, r *reign) {
+	const run = 256
+	for ctx.Err() == nil && !r.fenced.Load() {
+		keys, _ := n.engine.Due(time.Now().UnixMilli(), run)
+		for _, k := range keys {
+			if _, _, err := n.expire(r, k.Slot, k.Key); err != nil {
+				return
+			}
+		}
+		if len(keys) < run {
+			return
+		}
+	}
+}
+
+// fault ends the node's service: the storage failed.
+func (n *Node) fault(err error) {
+	n.drv.post(replica.Event{Kind: replica.StorageFault}, err)
+}
+
+// hasBase reports whether the store is a prefix of the group's history, perhaps with a tail of its own.
+func (n *Node) hasBase(g cluster.Group) bool {
+	b := n.engine.Base()
+	return b.History.Group == g.ID && len(b.History.Reigns) > 0
+}
+
+// beginHistory appends the group's present reign to the store's history.
+func (n *Node) beginHistory(g cluster.Group) error {
+	h := n.engine.Base().History
+	if h.Group != g.ID {
+		h = cluster.History{Group: g.ID}
+	}
+	if last, ok := h.Last(); ok && last.Epoch == g.Epoch && last.ID == g.Reign {
+		return nil
+	}
+	h, err := h.Append(cluster.Reign{Epoch: g.Epoch, ID: g.Reign, First: g.First})
+	if err != nil {
+		return err
+	}
+	return n.engine.SetHistory(h)
+}
+
+// sealAt is the answer to an open transition: nothing more is accepted, and the store ends here.
+func (n *Node) sealAt(id cluster.TransitionID) cluster.Seal {
+	b := n.engine.Base()
+	_, end := n.ring.bounds()
+	lsn := max(b.LSN, end)
+	s := cluster.Seal{Transition: id, LSN: lsn, Next: lsn + 1}
+	if r, ok := b.History.At(lsn); ok {
+		s.Last = r.Epoch
+	}
+	return s
+}
+
+// dropData empties the store. The node goes on under a new store ID, drawn before the first byte is dropped.
+func (n *Node) dropData() error {
+	if v := n.coord.View(); n.pendingReset(v) == nil { // else the view still knows the store before the last one
+		n.resetFrom.Store(n.store.Load())
+	}
+	n.store.Store(&cluster.MemberID{Node: n.cfg.ID, Store: cluster.NewStoreID()})
+	if err := n.engine.Reset(); err != nil {
+		return err
+	}
+	n.ring.restart(n.engine.Base().LSN)
+	return nil
+}
+
+// Close ends the node. It gives the lease back and hands nothing over; a replica asks, within a bound, to leave the in-sync set. It
+// is idempotent, and when it has returned nothing of the node is running.
+func (n *Node) Close() error {
+	n.closing.Do(func() {
+		defer close(n.closed)
+		ctx, cancel := context.WithTimeout(context.Background(), n.keep.keeper.Lease())
+		n.leaveSet(ctx)
+		n.drv.post(replica.Event{Kind: replica.Close}, nil)
+		<-n.drv.done
+		n.keep.goodbye(ctx)
+		cancel()
+		n.stop()
+	})
+	<-n.closed
+	return nil
+}
+
+func (n *Node) stop() {
+	n.cancel()
+	n.clients.close()
+	for _, r := range n.remove {
+		r()
+	}
+	_ = n.loops.Wait()
+	n.bg.wait()
+	n.observers.close()
+	_ = n.engine.Close()
+}
+
+// leaveSet asks that the group does not wait for this node any more.
+func (n *Node) leaveSet(ctx context.Context) {
+	g, m, listed := membership(n.coord.View(), n.member())
+	if !listed || g.Primary == m.MemberID || !m.InSync {
+		return
+	}
+	_, _ = n.coord.Propose(ctx, cluster.Shrink{On: g.On(), By: m.MemberID, Member: m.MemberID})
+}
+
+// background runs what outlives the call that started it, and is waited for.
+type background struct {
+	ctx   context.Context
+	mu    sync.Mutex
+	wg    sync.WaitGroup
+	ended bool
+}
+
+func (n *Node) background(f func(context.Context)) {
+	b := &n.bg
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return
+	}
+	b.wg.Go(func() { f(b.ctx) })
+}
+
+func (b *background) wait() {
+	b.mu.Lock()
+	b.ended = true
+	b.mu.Unlock()
+	b.wg.Wait()
+}

@@ -1,0 +1,206 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/replica"
+)
+
+// proposals asks the coordinator, again and again until the view agrees, for what follows from the node's state alone: to be known
+// under its address and store, to be detached from what it has given up on, and (a primary) to have the in-sync set as it
+// is. It is level-triggered: update computes what is wanted, run proposes it.
+type proposals struct {
+	n    *Node
+	wake chan struct{}
+
+	mu   sync.Mutex
+	want []wanted
+	grow map[cluster.MemberID]growing
+}
+
+type wanted struct {
+	cmd  cluster.Command
+	done func(err error)
+}
+
+// growing is a member in step that is on its way into the in-sync set: it is required already, and is proposed when it has
+// acknowledged target.
+type growing struct {
+	reign  *reign
+	target cluster.LSN
+}
+
+func newProposals(n *Node) *proposals {
+	return &proposals{n: n, wake: make(chan struct{}, 1), grow: map[cluster.MemberID]growing{}}
+}
+
+func (p *proposals) kick() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// update computes what has to be proposed. It is called by the driver whenever view or state changed.
+func (p *proposals) update(v cluster.View, m replica.Machine, r *reign) {
+	if m.State == replica.Opening || m.State == replica.Closed {
+		return
+	}
+	n := p.n
+	var want []wanted
+	if c := n.pendingReset(v); c != nil {
+		want = append(want, wanted{cmd: c})
+	} else if info, ok := v.Nodes[n.cfg.ID]; !ok || info != n.info() {
+		want = append(want, wanted{cmd: cluster.Announce{Node: n.info()}})
+	} else if g, member, listed := membership(v, n.member()); listed && m.State == replica.Unassigned && member.Since <= m.GaveUp {
+		want = append(want, wanted{cmd: cluster.Leave{On: g.On(), Member: member.MemberID}})
+	}
+	if m.State == replica.Primary && r != nil {
+		if g, ok := v.Groups[r.group]; ok && g.Epoch == r.epoch {
+			want = append(want, p.memberChanges(g, r)...)
+		}
+	}
+	p.mu.Lock()
+	changed := len(want) > 0
+	p.want = want
+	p.mu.Unlock()
+	if changed {
+		p.kick()
+	}
+}
+
+// memberChanges are the entries into and removals from the in-sync set that a primary wants.
+func (p *proposals) memberChanges(g cluster.Group, r *reign) []wanted {
+	n := p.n
+	var want []wanted
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range r.laggards(n.now(), n.cfg.LagTimeout) {
+		delete(p.grow, id)
+		r.unrequire(id)
+		if r.requires(id) {
+			n.log.Warn("a member of the in-sync set does not keep up, it is proposed out", "member", id.Node)
+			want = append(want, wanted{cmd: cluster.Shrink{On: g.On(), By: r.self, Member: id}})
+		}
+	}
+	for id, gr := range p.grow {
+		m, ok := g.Member(id.Node)
+		if gr.reign != r || !ok || m.MemberID != id || m.InSync {
+			delete(p.grow, id)
+			gr.reign.unrequire(id)
+			continue
+		}
+		if !r.reached(id, gr.target) {
+			continue
+		}
+		r.propose(id, g.Version)
+		want = append(want, wanted{
+			cmd: cluster.Confirm{On: g.On(), By: r.self, Member: id},
+			done: func(err error) {
+				if decidedAgainst(err) {
+					r.refused(id, g.Version)
+				}
+			},
+		})
+	}
+	return want
+}
+
+// inStep is called when a replica says that it is in step and at lsn: it is required from now on, and proposed when it has
+// acknowledged what the log's end is a moment later.
+func (p *proposals) inStep(r *reign, id cluster.MemberID) {
+	v := p.n.coord.View()
+	g, ok := v.Groups[r.group]
+	if !ok || g.Epoch != r.epoch {
+		return
+	}
+	if m, ok := g.Member(id.Node); !ok || m.MemberID != id || m.InSync {
+		return
+	}
+	p.mu.Lock()
+	gr, ok := p.grow[id]
+	p.mu.Unlock()
+	if !ok || gr.reign != r {
+		target := r.require(id, p.n.now())
+		p.mu.Lock()
+		p.grow[id] = growing{reign: r, target: target}
+		p.mu.Unlock()
+	}
+	p.n.drv.kick()
+}
+
+// acked is called with every acknowledgement: a member on its way into the set may have reached its target.
+func (p *proposals) acked(id cluster.MemberID) {
+	p.mu.Lock()
+	gr, ok := p.grow[id]
+	p.mu.Unlock()
+	if ok && gr.reign.reached(id, gr.target) {
+		p.n.drv.kick()
+	}
+}
+
+// gone is called when the link of a member ended: what is not proposed yet will not be.
+func (p *proposals) gone(r *reign, id cluster.MemberID) {
+	p.mu.Lock()
+	gr, ok := p.grow[id]
+	if ok && gr.reign == r {
+		delete(p.grow, id)
+	}
+	p.mu.Unlock()
+	if ok {
+		r.unrequire(id)
+		p.n.drv.kick()
+	}
+}
+
+// run proposes what is wanted until ctx ends. What failed is tried again after a while, or as soon as something changes.
+func (p *proposals) run(ctx context.Context) error {
+	retry := time.NewTimer(p.n.cfg.RetryMin)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wake:
+		case <-retry.C:
+			p.n.drv.kick() // recompute: laggards come of age, refused commands may be allowed now
+			retry.Reset(p.pace())
+			continue
+		}
+		p.mu.Lock()
+		want := p.want
+		p.want = nil
+		p.mu.Unlock()
+		for _, w := range want {
+			pctx, cancel := context.WithTimeout(ctx, p.n.cfg.ProposeTimeout)
+			_, err := p.n.coord.Propose(pctx, w.cmd)
+			cancel()
+			if err != nil && !errors.Is(err, cluster.ErrStaleCommand) && ctx.Err() == nil {
+				p.n.log.Debug("a proposal failed", "command", w.cmd.Name(), "error", err)
+				p.n.noteAnnounce(w.cmd, err)
+			}
+			if w.done != nil {
+				w.done(err)
+			}
+		}
+		if len(want) > 0 {
+			p.n.drv.kick()
+		}
+	}
+}
+
+// pace is how often wants are computed anew while nothing happens.
+func (p *proposals) pace() time.Duration {
+	return min(max(p.n.cfg.LagTimeout/4, p.n.cfg.RetryMin), 5*time.Second)
+}
+
+// decidedAgainst reports whether a proposal is known to have been refused: any other failure leaves open whether it will
+// be decided.
+func decidedAgainst(err error) bool {
+	return err != nil && (errors.Is(err, cluster.ErrStaleCommand) || errors.Is(err, cluster.ErrRefused) || errors.Is(err, cluster.ErrInvalid) ||
+		errors.Is(err, cluster.ErrUnknownNode) || errors.Is(err, cluster.ErrUnknownGroup))
+}

@@ -1,0 +1,400 @@
+package node
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hessonite/kv/cluster"
+)
+
+// reign is the time of this node, in this incarnation, at the head of a group: who has to apply a record before it is
+// acknowledged, and who waits for that. It outlives a loss of the lease (fence, unfence), but not a change of epoch.
+//
+// Lock order: a shard's lock, then ring.mu; reign.mu is taken alone or before ring.mu.
+type reign struct {
+	group cluster.GroupID
+	epoch cluster.Epoch
+	id    cluster.ReignID
+	first cluster.LSN // the first LSN that it may give; everything below is inherited
+	self  cluster.MemberID
+	ring  *ring
+
+	commit atomic.Uint64 // the commit point, as far as it is known; never goes back
+	solo   atomic.Bool   // nobody but this node is required: the commit point is the log's end
+	fenced atomic.Bool
+	// writeLimit slows writers down while a sync's rounds do not shrink; nil: it does not.
+	writeLimit atomic.Pointer[limiter]
+	slowFor    atomic.Pointer[session] // the sync that it is for
+
+	mu       sync.Mutex
+	required map[cluster.MemberID]*required // without this node
+	inSync   int                            // members of the committed in-sync set, this node among them
+	waiters  waitHeap
+	changed  chan struct{} // closed and replaced when the commit point moved or a member was added
+	held     chan struct{} // not nil while writes are held; closed when they may go on
+}
+
+// required is a member whose acknowledgement the commit point waits for: it is in the in-sync set that the view shows, or in
+// one that was proposed and of which it is not known that it was refused.
+type required struct {
+	acked    cluster.LSN
+	since    time.Time // of the last acknowledgement that made progress, or when it began to be required
+	growing  bool      // in step and on its way into the set; not proposed yet, or refused and to be proposed again
+	inView   bool
+	proposed bool   // an entry was proposed; while its outcome is unknown the member stays required
+	version  uint64 // group version that it was proposed on: decided when the view shows a higher one
+}
+
+func newReign(group cluster.Group, self cluster.MemberID, r *ring, now time.Time) *reign {
+	g := &reign{group: group.ID, epoch: group.Epoch, id: group.Reign, first: group.First, self: self, ring: r,
+		required: map[cluster.MemberID]*required{}, changed: make(chan struct{})}
+	g.observe(group, now)
+	return g
+}
+
+// observe takes over the in-sync set of a newer view.
+func (g *reign) observe(group cluster.Group, now time.Time) {
+	if group.ID != g.group || group.Epoch != g.epoch {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inSync = 0
+	seen := map[cluster.MemberID]bool{}
+	for _, m := range group.Members {
+		if !m.InSync {
+			continue
+		}
+		g.inSync++
+		if m.MemberID == g.self {
+			continue
+		}
+		seen[m.MemberID] = true
+		r := g.required[m.MemberID]
+		if r == nil {
+			r = &required{since: now}
+			g.required[m.MemberID] = r
+		}
+		r.inView, r.proposed, r.growing = true, false, false
+	}
+	for id, r := range g.required {
+		if seen[id] {
+			continue
+		}
+		r.inView = false
+		// A proposal was decided on a version that is no longer the present one: either it was applied, which the view
+		// would show, or it is refused for ever.
+		if group.Version > r.version {
+			r.proposed = false
+		}
+		if !r.proposed && !r.growing {
+			delete(g.required, id)
+		}
+	}
+	g.advance()
+}
+
+// require makes a member required from now on, before its entry into the in-sync set is proposed, and returns the log's end of
+// a moment after that: what it must have applied before it may be proposed.
+func (g *reign) require(id cluster.MemberID, now time.Time) cluster.LSN {
+	g.mu.Lock()
+	if g.required[id] == nil {
+		g.required[id] = &required{since: now, growing: true}
+		g.advance()
+	}
+	g.mu.Unlock()
+	_, end := g.ring.bounds()
+	return end
+}
+
+// propose notes that the entry of a required member is being proposed on a version of the group.
+func (g *reign) propose(id cluster.MemberID, version uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.required[id]; r != nil && !r.inView {
+		r.proposed, r.version = true, max(r.version, version)
+	}
+}
+
+// refused notes that the proposal on that version is known to have been refused. Earlier ones of unknown outcome were decided on
+// versions below it, and are refused too.
+func (g *reign) refused(id cluster.MemberID, version uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.required[id]; r != nil && r.version == version {
+		r.proposed = false
+	}
+}
+
+// unrequire takes a member out again unless the view shows it, or a proposal of unknown outcome may yet make it do so.
+func (g *reign) unrequire(id cluster.MemberID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.required[id]
+	if r == nil {
+		return
+	}
+	r.growing = false
+	if !r.inView && !r.proposed {
+		delete(g.required, id)
+		g.advance()
+	}
+}
+
+// requires reports whether a record has to be applied by the member before it is acknowledged.
+func (g *reign) requires(id cluster.MemberID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.required[id] != nil
+}
+
+// reached reports whether a member's base has reached lsn.
+func (g *reign) reached(id cluster.MemberID, lsn cluster.LSN) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.required[id]
+	return r != nil && r.acked >= lsn
+}
+
+// ack notes that a member's base has reached lsn.
+func (g *reign) ack(id cluster.MemberID, lsn cluster.LSN, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.required[id]; r != nil && lsn > r.acked {
+		r.acked, r.since = lsn, now
+		g.advance()
+	}
+}
+
+// laggards are the members of the view's in-sync set that have not acknowledged what is there for so long.
+func (g *reign) laggards(now time.Time, patience time.Duration) []cluster.MemberID {
+	_, end := g.ring.bounds()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []cluster.MemberID
+	for id, r := range g.required {
+		if r.acked >= end {
+			r.since = now
+			continue
+		}
+		if now.Sub(r.since) >= patience {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// advance computes the commit point and wakes whoever it covers. The caller holds mu.
+func (g *reign) advance() {
+	if len(g.required) == 0 {
+		g.solo.Store(true)
+		for _, w := range g.waiters {
+			w.index = -1
+			w.done <- nil
+		}
+		g.waiters = g.waiters[:0]
+		g.notify()
+		return
+	}
+	if g.solo.Swap(false) {
+		// Everything that is in the log at this moment is on every member of the set, which is this node alone.
+		_, end := g.ring.bounds()
+		g.commit.Store(max(g.commit.Load(), uint64(end)))
+	}
+	low := cluster.LSN(1<<63 - 1)
+	for _, r := range g.required {
+		low = min(low, r.acked)
+	}
+	if uint64(low) <= g.commit.Load() {
+		return
+	}
+	g.commit.Store(uint64(low))
+	for len(g.waiters) > 0 && g.waiters[0].lsn <= low {
+		heap.Pop(&g.waiters).(*waiter).done <- nil
+	}
+	g.notify()
+}
+
+func (g *reign) notify() {
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// committed is the commit point.
+func (g *reign) committed() cluster.LSN {
+	if g.solo.Load() {
+		_, end := g.ring.bounds()
+		return end
+	}
+	return cluster.LSN(g.commit.Load())
+}
+
+// members is the size of the in-sync set that the view shows.
+func (g *reign) members() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inSync
+}
+
+// wait returns when the commit point has reached lsn and the whole inherited log. Its errors match ErrUnconfirmed.
+func (g *reign) wait(ctx context.Context, lsn cluster.LSN) error {
+	if g.solo.Load() {
+		return g.live()
+	}
+	lsn = max(lsn, g.first-1)
+	if cluster.LSN(g.commit.Load()) >= lsn {
+		return g.live()
+	}
+	w := waiterPool.Get().(*waiter)
+	w.lsn = lsn
+	g.mu.Lock()
+	if g.fenced.Load() {
+		g.mu.Unlock()
+		waiterPool.Put(w)
+		return errFencedWait
+	}
+	if len(g.required) == 0 || cluster.LSN(g.commit.Load()) >= lsn {
+		g.mu.Unlock()
+		waiterPool.Put(w)
+		return nil
+	}
+	heap.Push(&g.waiters, w)
+	g.mu.Unlock()
+	select {
+	case err := <-w.done:
+		waiterPool.Put(w)
+		return err
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	if w.index >= 0 {
+		heap.Remove(&g.waiters, w.index)
+	}
+	g.mu.Unlock()
+	select {
+	case err := <-w.done: // it was woken in the same moment
+		waiterPool.Put(w)
+		return err
+	default:
+	}
+	waiterPool.Put(w)
+	return both(ErrUnconfirmed, ctx.Err())
+}
+
+var errFencedWait = both(ErrUnconfirmed, ErrFenced)
+
+func (g *reign) live() error {
+	if g.fenced.Load() {
+		return errFencedWait
+	}
+	return nil
+}
+
+// fence ends every wait, unconfirmed, and closes the gate of the log.
+func (g *reign) fence() {
+	g.ring.closeGate()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.fenced.Store(true)
+	for _, w := range g.waiters {
+		w.index = -1
+		w.done <- errFencedWait
+	}
+	g.waiters = g.waiters[:0]
+	g.release()
+	g.notify()
+}
+
+// unfence lets the reign go on after its lease was lost and granted again in the same epoch.
+func (g *reign) unfence() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.fenced.Store(false)
+	g.ring.openGate(g.epoch, g.first)
+	g.notify()
+}
+
+// hold makes writers wait; release lets them go on (or find out that they may not).
+func (g *reign) hold() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held == nil {
+		g.held = make(chan struct{})
+	}
+	g.ring.closeGate()
+}
+
+func (g *reign) resume() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ring.openGate(g.epoch, g.first)
+	g.release()
+}
+
+func (g *reign) release() {
+	if g.held != nil {
+		close(g.held)
+		g.held = nil
+	}
+}
+
+// holding is a channel that is closed when held writes may go on, or nil.
+func (g *reign) holding() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held == nil {
+		return nil
+	}
+	return g.held
+}
+
+// throttle slows writers down to so many bytes a second, at least minWriteRate, until the session's sync is over.
+func (g *reign) throttle(s *session, rate int64) {
+	g.slowFor.Store(s)
+	g.writeLimit.Store(newLimiter(max(rate, minWriteRate)))
+}
+
+// unthrottle ends the slowing that was for that session.
+func (g *reign) unthrottle(s *session) {
+	if g.slowFor.CompareAndSwap(s, nil) {
+		g.writeLimit.Store(nil)
+	}
+}
+
+// minWriteRate is what writers are left with, in bytes a second, however slow a replica is.
+const minWriteRate = 256 << 10
+
+// watch is a channel that is closed when the commit point or the set moves.
+func (g *reign) watch() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changed
+}
+
+// waiter waits for the commit point to reach lsn.
+type waiter struct {
+	lsn   cluster.LSN
+	index int
+	done  chan error
+}
+
+var waiterPool = sync.Pool{New: func() any { return &waiter{done: make(chan error, 1)} }}
+
+// waitHeap orders waiters by LSN.
+type waitHeap []*waiter
+
+func (h waitHeap) Len() int           { return len(h) }
+func (h waitHeap) Less(i, j int) bool { return h[i].lsn < h[j].lsn }
+func (h waitHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
+func (h *waitHeap) Push(x any)        { w := x.(*waiter); w.index = len(*h); *h = append(*h, w) }
+func (h *waitHeap) Pop() any {
+	old := *h
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	w.index = -1
+	return w
+}

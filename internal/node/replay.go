@@ -1,0 +1,301 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/record"
+	"github.com/hessonite/kv/internal/storage"
+	"github.com/hessonite/kv/replica"
+)
+
+// replay applies the log: to the staging store until that is one consistent prefix in step with the primary and has been
+// installed; to the base from there on, or from the start if the answer was all log. It ends with the link.
+func (a *attempt) replay(ctx context.Context, ans *answer) error {
+	n := a.n
+	if err := n.cfg.Hooks.step("log"); err != nil {
+		return err
+	}
+	at := ans.LogFrom
+	a.laps = laps{goal: ans.End, began: time.Now()}
+	if !ans.InPlace {
+		n.sync.replaying(false)
+		var err error
+		if at, err = a.replayStaged(ctx, at); err != nil {
+			return err
+		}
+		a.follows(at)
+	} else {
+		if err := n.engine.SetHistory(ans.History); err != nil {
+			return both(ErrStorage, err)
+		}
+		if _, end := n.ring.bounds(); end != at {
+			n.ring.restart(at)
+		}
+		n.sync.replaying(true)
+	}
+	for {
+		if !a.inStep.Load() && a.laps.inStep(at, a.end, time.Now()) {
+			a.post(replica.InStep, nil)
+			a.follows(at)
+		}
+		body, err := a.nextLog(ctx)
+		if err != nil {
+			return err
+		}
+		if len(body) == 0 {
+			continue
+		}
+		if at, err = a.applyToBase(at, body); err != nil {
+			return err
+		}
+		if !a.inStep.Load() {
+			n.sync.replayed(len(body), a.behind)
+		}
+		n.applied.notify()
+		a.wakeAck()
+	}
+}
+
+// follows notes that the base is in step from here on.
+func (a *attempt) follows(at cluster.LSN) {
+	a.inStep.Store(true)
+	a.n.retry.succeeded()
+	a.n.sync.done()
+	a.n.applied.notify()
+	a.wakeAck()
+}
+
+// replayStaged applies the log to the staging store, has it installed, and returns the LSN at which the new base is.
+func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN, error) {
+	n, s := a.n, a.parked.staging
+	var recs []record.Record
+	for {
+		if at >= s.Target() && a.laps.inStep(at, a.end, time.Now()) {
+			break
+		}
+		body, err := a.nextLog(ctx)
+		if err != nil {
+			return at, err
+		}
+		size := len(body)
+		for len(body) > 0 {
+			lsn, rs, used, err := decodeEntry(body, recs)
+			recs = rs
+			if err != nil {
+				return at, err
+			}
+			if err := a.continues(at, lsn); err != nil {
+				return at, err
+			}
+			if err := s.ApplyLog(lsn, recs); err != nil {
+				return at, fmt.Errorf("stage the log at %d: %w", lsn, err)
+			}
+			at, body = lsn, body[used:]
+		}
+		n.sync.replayed(size, a.behind)
+	}
+	if err := n.cfg.Hooks.step("caughtup"); err != nil {
+		return at, err
+	}
+	a.post(replica.CaughtUp, nil)
+	// From here on only the machine can stop the attempt: it expects an install to be carried out, whatever becomes of the link.
+	select {
+	case <-a.install:
+	case <-a.stopped:
+		return at, ctx.Err()
+	}
+	n.sync.installing()
+	if err := n.cfg.Hooks.step("install"); err != nil {
+		return at, err
+	}
+	if err := s.Install(at); err != nil {
+		return at, fmt.Errorf("install at %d: %w", at, err)
+	}
+	a.parked.staging = nil
+	n.ring.restart(at)
+	a.post(replica.Installed, nil)
+	return at, n.cfg.Hooks.step("installed")
+}
+
+// continues checks that an entry is the next one of the history: one above the last, or the first of a reign.
+func (a *attempt) continues(last, lsn cluster.LSN) error {
+	if lsn == last+1 {
+		return nil
+	}
+	for _, r := range a.history.Reigns {
+		if r.First == lsn && lsn > last {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: LSN %d after %d", errEntry, lsn, last)
+}
+
+// applyToBase applies entries to the base, in order, and takes them over into the node's own log.
+func (a *attempt) applyToBase(at cluster.LSN, body []byte) (cluster.LSN, error) {
+	n := a.n
+	rest, first := body, cluster.LSN(0)
+	for len(rest) > 0 {
+		lsn, recs, size, err := decodeEntry(rest, a.n.scratch)
+		a.n.scratch = recs
+		if err != nil {
+			return at, err
+		}
+		if err := a.continues(at, lsn); err != nil {
+			return at, err
+		}
+		if err := applyEntry(n.engine, lsn, recs); err != nil {
+			return at, fmt.Errorf("%w: apply %d: %w", ErrStorage, lsn, err)
+		}
+		if first == 0 {
+			first = lsn
+		}
+		at, rest = lsn, rest[size:]
+	}
+	n.ring.copyEntries(body, first, at)
+	n.touch()
+	return at, nil
+}
+
+// applyEntry applies one entry under the locks of the shards that it concerns, taken in order.
+func applyEntry(e storage.Engine, lsn cluster.LSN, recs []record.Record) error {
+	shards := shardsOf(recs)
+	shards.each(e.Lock)
+	err := e.Apply(lsn, recs)
+	shards.each(e.Unlock)
+	return err
+}
+
+// shardMask is a set of shards.
+type shardMask [cluster.NumShards / 64]uint64
+
+func shardsOf(recs []record.Record) (m shardMask) {
+	for i := range recs {
+		s := recs[i].Slot.Shard()
+		m[s/64] |= 1 << (s % 64)
+	}
+	return m
+}
+
+// each calls f for each shard of the set, in ascending order.
+func (m *shardMask) each(f func(cluster.Shard)) {
+	for w, bits := range m {
+		for i := 0; bits != 0; i, bits = i+1, bits>>1 {
+			if bits&1 != 0 {
+				f(cluster.Shard(w*64 + i))
+			}
+		}
+	}
+}
+
+// nextLog is the next run of entries from the link; nil for a beat.
+func (a *attempt) nextLog(ctx context.Context) ([]byte, error) {
+	f, err := a.frame(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := decoder{b: f.Head}
+	switch kind := messageKind(d.u8()); kind {
+	case msgBeat, msgLog:
+		m, err := decodeBeat(&d)
+		if err != nil {
+			return nil, err
+		}
+		if !a.mine(m.stamp) {
+			a.n.counters.staleMessages.Add(1)
+			return nil, nil
+		}
+		a.end, a.behind = max(a.end, m.End), m.Behind
+		a.laps.heard = true
+		a.n.link.beat(m)
+		a.probes.echo(m.Echo, m.End)
+		if kind == msgBeat {
+			a.n.touch()
+			return nil, nil
+		}
+		return f.Body, a.n.cfg.Hooks.step("entries")
+	case msgBehind:
+		return nil, fmt.Errorf("%w: the primary's log does not reach back", errBehind)
+	case msgRefuse:
+		r, err := decodeRefusal(&d)
+		if err != nil {
+			return nil, err
+		}
+		return nil, r
+	default:
+		return nil, fmt.Errorf("%w: kind %d while the log is replayed", errWire, kind)
+	}
+}
+
+// laps tells when a replica is in step although the primary's log grows all the while: it runs to where the end was when the lap
+// began, and is in step when a lap took no longer than lapTime, or when there is nothing left. It must have heard of the primary
+// since the replay began: what a dead primary said last is no step to be in.
+type laps struct {
+	goal  cluster.LSN
+	began time.Time
+	heard bool
+}
+
+const lapTime = 200 * time.Millisecond
+
+func (l *laps) inStep(at, end cluster.LSN, now time.Time) bool {
+	if at < l.goal || !l.heard {
+		return false
+	}
+	if at >= end || now.Sub(l.began) <= lapTime {
+		return true
+	}
+	l.goal, l.began = end, now
+	return false
+}
+
+// prober keeps the probes of a link: a replica is as fresh as the moment at which it sent a probe, once it has applied the
+// log's end that the answer named.
+type prober struct {
+	mu     sync.Mutex
+	wanted bool
+	last   uint64
+	sent   time.Time // when probe last was sent
+	need   cluster.LSN
+	asof   time.Time // of the answered probe with need
+}
+
+// want asks for a probe to be sent with the next acknowledgement.
+func (p *prober) want() {
+	p.mu.Lock()
+	p.wanted = true
+	p.mu.Unlock()
+}
+
+func (p *prober) ask() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.wanted {
+		return 0
+	}
+	p.wanted = false
+	p.last++
+	p.sent = time.Now()
+	return p.last
+}
+
+func (p *prober) echo(n uint64, end cluster.LSN) {
+	if n == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n == p.last && p.sent.After(p.asof) {
+		p.asof, p.need = p.sent, end
+	}
+}
+
+// fresh is the moment at which the primary's state was what the base holds now, if the base has applied so much.
+func (p *prober) fresh(applied cluster.LSN) (time.Time, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asof, !p.asof.IsZero() && applied >= p.need
+}
