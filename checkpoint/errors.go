@@ -2,33 +2,34 @@ package checkpoint
 
 import "errors"
 
-// What a Reader or Writer finds wrong. Match with errors.Is. Every error of a damaged, foreign or cut stream matches
-// ErrCheckpoint too.
+// Errors of this package. Match with errors.Is. Whatever a Reader finds wrong with a stream matches ErrCheckpoint and one of the
+// others, and is never healed by reading on: get the stream again.
 var (
-	// ErrCheckpoint: the stream is not a whole checkpoint. Each of the errors below, but ErrMisuse, matches it.
+	// ErrCheckpoint: the stream is not a whole checkpoint.
 	ErrCheckpoint = errors.New("bad checkpoint")
-	// ErrFormat: this is not a checkpoint.
-	ErrFormat error = &kind{"not a checkpoint"}
-	// ErrVersion: a newer program wrote it.
-	ErrVersion error = &kind{"unknown format version"}
-	// ErrCompression: a newer program compressed it.
-	ErrCompression error = &kind{"unknown compression"}
-	// ErrCorrupt: a checksum or a length does not fit.
-	ErrCorrupt error = &kind{"corrupt section"}
+	// ErrFormat: this is no checkpoint at all.
+	ErrFormat error = &streamError{"not a checkpoint"}
+	// ErrVersion: a newer release wrote it.
+	ErrVersion error = &streamError{"unknown format version"}
+	// ErrCompression: a newer release compressed it.
+	ErrCompression error = &streamError{"unknown compression"}
+	// ErrCorrupt: a checksum, a length or a count does not fit.
+	ErrCorrupt error = &streamError{"corrupt section"}
 	// ErrOrder: a section is missing, repeated, or in the wrong place.
-	ErrOrder error = &kind{"section out of order"}
-	// ErrForeign: a section of another stream.
-	ErrForeign error = &kind{"section of another stream"}
-	// ErrLimit: a section above the reader's limits.
-	ErrLimit error = &kind{"section too large"}
+	ErrOrder error = &streamError{"section out of order"}
+	// ErrForeign: a section of another stream, such as that of an earlier attempt.
+	ErrForeign error = &streamError{"section of another stream"}
+	// ErrLimit: more than the reader's Limits allow.
+	ErrLimit error = &streamError{"too large"}
 	// ErrTruncated: the stream ends before its end trailer.
-	ErrTruncated error = &kind{"cut off"}
-	// ErrMisuse: methods of a Writer called in the wrong order. Nothing was written by that call.
-	ErrMisuse = errors.New("checkpoint writer: wrong order of calls")
+	ErrTruncated error = &streamError{"cut off"}
+
+	// ErrMisuse: a method of a Writer was called in the wrong order or with values that cannot be written. Nothing was written.
+	ErrMisuse = errors.New("wrong use of a checkpoint writer")
 )
 
-// kind is an error that matches itself and ErrCheckpoint.
-type kind struct{ text string }
+// streamError is a fault of a stream. It matches itself and ErrCheckpoint.
+type streamError struct{ text string }
 
-func (k *kind) Error() string        { return "bad checkpoint: " + k.text }
-func (k *kind) Is(target error) bool { return target == ErrCheckpoint }
+func (e *streamError) Error() string        { return "bad checkpoint: " + e.text }
+func (e *streamError) Is(target error) bool { return target == ErrCheckpoint }

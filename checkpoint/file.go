@@ -7,13 +7,18 @@ import (
 	"io"
 )
 
-// In a file, or any plain stream of bytes, each section is preceded by the lengths of its head and its body, two uint32.
+// filePrefix precedes each section in a file: the lengths of its head and of its body, two uint32.
 const filePrefix = 8
 
-// fileSink writes sections to a stream of bytes.
 type fileSink struct{ w io.Writer }
 
-// NewFileSink makes a sink that writes to a stream of bytes, such as a file. It does not buffer what is larger than a block's head.
+var (
+	_ Sink   = (*fileSink)(nil)
+	_ Source = (*fileSource)(nil)
+)
+
+// NewFileSink makes a sink that writes to a stream of bytes, such as a file. Each section is two writes, its head and its
+// body, as they are: wrap w into a bufio.Writer if blocks are small. It neither flushes nor syncs nor closes w.
 func NewFileSink(w io.Writer) Sink { return &fileSink{w: w} }
 
 func (s *fileSink) WriteSection(head, body []byte) error {
@@ -21,22 +26,24 @@ func (s *fileSink) WriteSection(head, body []byte) error {
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(head)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
 	if _, err := s.w.Write(append(b, head...)); err != nil {
-		return err
+		return fmt.Errorf("write checkpoint: %w", err)
 	}
 	if len(body) == 0 {
 		return nil
 	}
-	_, err := s.w.Write(body)
-	return err
+	if _, err := s.w.Write(body); err != nil {
+		return fmt.Errorf("write checkpoint: %w", err)
+	}
+	return nil
 }
 
-// fileSource reads sections from a stream of bytes.
 type fileSource struct {
 	r   io.Reader
 	max int
 }
 
-// NewFileSource makes a source that reads what NewFileSink wrote. It allocates what has arrived, never what is merely announced.
+// NewFileSource makes a source that reads what NewFileSink wrote. It reads no byte beyond a section, and allocates as bytes
+// arrive, not as they are announced. Lengths are checked when they are read, so give it the limits that the Reader gets.
 func NewFileSource(r io.Reader, l Limits) Source { return &fileSource{r: r, max: l.maxBlock()} }
 
 func (s *fileSource) ReadSection() (head, body []byte, err error) {
@@ -57,28 +64,30 @@ func (s *fileSource) ReadSection() (head, body []byte, err error) {
 	if head, err = s.read(int(hn)); err != nil {
 		return nil, nil, err
 	}
-	body, err = s.read(int(bn))
-	return head, body, err
+	if body, err = s.read(int(bn)); err != nil {
+		return nil, nil, err
+	}
+	return head, body, nil
 }
 
-// readStep is how much is allocated ahead of what has arrived.
+// readStep is how much is allocated before any of it has arrived; then at most as much again as has.
 const readStep = 1 << 20
 
 func (s *fileSource) read(n int) ([]byte, error) {
-	b := make([]byte, 0, min(n, readStep))
-	for len(b) < n {
-		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(n, 2*cap(b)))
+	b := make([]byte, min(n, readStep))
+	for have := 0; have < n; {
+		m, err := io.ReadFull(s.r, b[have:])
+		have += m
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, fmt.Errorf("%w: in a section", ErrTruncated)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if have < n {
+			grown := make([]byte, min(n, 2*have))
 			copy(grown, b)
 			b = grown
-		}
-		m, err := s.r.Read(b[len(b):cap(b)])
-		b = b[:len(b)+m]
-		if err != nil && len(b) < n {
-			if errors.Is(err, io.EOF) {
-				return nil, fmt.Errorf("%w: in a section", ErrTruncated)
-			}
-			return nil, err
 		}
 	}
 	return b, nil

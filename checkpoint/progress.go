@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Progress counts what a sync has done. It may span several attempts and rounds: what was held already counts as read when a
-// resumed attempt begins, and the per cent never goes back. All methods are safe for concurrent use; times are given by the
-// caller.
+// Progress counts how far a sync has come. It spans the attempts and rounds of one sync: what an earlier attempt brought and the
+// next one builds upon stays counted, and the per cent never goes back. All methods are safe for concurrent use and cheap
+// enough to be called for each block; times are the caller's. The zero value is ready: no sync has run yet.
 type Progress struct {
 	mu   sync.Mutex
 	s    Stats
@@ -15,35 +15,38 @@ type Progress struct {
 	rate meter
 }
 
-// Stats is a picture of a Progress. Totals that are not known are -1.
+// Stats is a picture of a Progress: of the present sync or, when none runs, of the last. Totals that are not known are -1.
 type Stats struct {
-	Attempt        uint64
-	Kind           string // "", "log", "delta", "full"
-	Phase          string
-	TotalBytes     int64
-	ReadBytes      int64
-	LeftBytes      int64
-	TotalEntries   int64
-	ReadEntries    int64
-	Percent        float64 // 0…100; 100 only when Done
-	BytesPerSecond float64 // over the last seconds
-	ETA            time.Duration
-	Started        time.Time
-	LastIO         time.Time
-	Running        bool
-	Done           bool
-	Err            error
+	Attempt        uint64        // number of the present or last attempt
+	Kind           string        // what the sync needs: "log", "delta" or "full"; "" while that is not known
+	Phase          string        // what it is doing
+	TotalBytes     int64         // read and left; an estimate until the phase's extent is known
+	ReadBytes      int64         // by all attempts that this sync builds upon
+	LeftBytes      int64         // 0 when Done
+	TotalEntries   int64         // as TotalBytes
+	ReadEntries    int64         // as ReadBytes
+	LeftEntries    int64         // as LeftBytes
+	Percent        float64       // 0…100 of the bytes; never goes back within a sync; 100 only when Done
+	BytesPerSecond float64       // over the last seconds
+	ETA            time.Duration // at this rate; -1 if it is not known or nothing runs
+	Started        time.Time     // of the sync's first attempt; zero: none ever
+	LastIO         time.Time     // when something last came
+	Running        bool          // an attempt runs
+	Done           bool          // the sync ended well
+	Err            error         // of the last attempt that failed; nil once Done
 }
 
-// Begin starts an attempt. Unless fresh is set it continues the sync of the attempt before.
+// Begin starts an attempt. It goes on with the sync of the attempt before, unless that is done, or fresh says that nothing of it
+// is left to build upon.
 func (p *Progress) Begin(attempt uint64, fresh bool, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if fresh || p.s.Started.IsZero() || p.s.Done {
-		p.s = Stats{Started: now, TotalBytes: -1, TotalEntries: -1}
+		last := p.s.Err
+		p.s = Stats{Started: now, TotalBytes: -1, TotalEntries: -1, Err: last}
 		p.top, p.rate = 0, meter{}
 	}
-	p.s.Attempt, p.s.Running, p.s.Done, p.s.LastIO = attempt, true, false, now
+	p.s.Attempt, p.s.Running, p.s.LastIO = attempt, true, now
 }
 
 // Phase names what the sync is doing now.
@@ -60,20 +63,35 @@ func (p *Progress) Kind(name string) {
 	p.s.Kind = name
 }
 
-// Expect says that so many bytes and entries are still to come, as far as is known.
+// Held counts what is there already and need not come, such as what was staged before a restart. It says nothing of the rate.
+func (p *Progress) Held(bytes, entries int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.count(bytes, entries)
+}
+
+// Expect says how many bytes and entries are still to come, as far as is known; each call replaces what was expected before. A
+// negative number makes the total unknown.
 func (p *Progress) Expect(bytes, entries int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.s.TotalBytes = p.s.ReadBytes + max(bytes, 0)
-	p.s.TotalEntries = p.s.ReadEntries + max(entries, 0)
+	p.s.TotalBytes, p.s.TotalEntries = -1, -1
+	if bytes >= 0 {
+		p.s.TotalBytes = p.s.ReadBytes + bytes
+	}
+	if entries >= 0 {
+		p.s.TotalEntries = p.s.ReadEntries + entries
+	}
 }
 
-// Correct changes what is expected by the difference between an estimate and what turned out.
+// Correct changes what is expected by the difference between what turned out and what was estimated.
 func (p *Progress) Correct(bytes, entries int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.s.TotalBytes >= 0 {
 		p.s.TotalBytes = max(p.s.TotalBytes+bytes, p.s.ReadBytes)
+	}
+	if p.s.TotalEntries >= 0 {
 		p.s.TotalEntries = max(p.s.TotalEntries+entries, p.s.ReadEntries)
 	}
 }
@@ -82,33 +100,28 @@ func (p *Progress) Correct(bytes, entries int64) {
 func (p *Progress) Add(bytes, entries int64, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.s.ReadBytes += bytes
-	p.s.ReadEntries += entries
-	if p.s.TotalBytes >= 0 {
-		p.s.TotalBytes = max(p.s.TotalBytes, p.s.ReadBytes)
-		p.s.TotalEntries = max(p.s.TotalEntries, p.s.ReadEntries)
-	}
-	p.s.LastIO = now
-	p.rate.add(bytes, now)
+	p.count(bytes, entries)
+	p.touch(now)
+	p.rate.add(max(bytes, 0), now)
 }
 
-// Touch notes that something was heard.
+// Touch notes that something was heard, such as a heartbeat.
 func (p *Progress) Touch(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.s.LastIO = now
+	p.touch(now)
 }
 
 // Done ends the sync well: it stands at 100 per cent.
 func (p *Progress) Done(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.s.Running, p.s.Done, p.s.LastIO = false, true, now
+	p.touch(now)
+	p.s.Running, p.s.Done, p.s.Err = false, true, nil
 	p.s.TotalBytes, p.s.TotalEntries = p.s.ReadBytes, p.s.ReadEntries
-	p.s.Err = nil
 }
 
-// Fail ends the attempt. What was read stays counted for the next.
+// Fail ends the attempt. What it brought stays counted for the next.
 func (p *Progress) Fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -118,70 +131,62 @@ func (p *Progress) Fail(err error) {
 // almost is as near to 100 as a sync comes before it is done.
 const almost = 99.99
 
-// Snapshot is the state at a moment.
+// Snapshot is the picture at a moment.
 func (p *Progress) Snapshot(now time.Time) Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.s
+	s.LeftBytes, s.LeftEntries, s.ETA = -1, -1, -1
 	if s.Started.IsZero() {
-		s.TotalBytes, s.TotalEntries, s.LeftBytes, s.ETA = -1, -1, -1, -1
+		s.TotalBytes, s.TotalEntries = -1, -1
 		return s
 	}
-	s.BytesPerSecond, s.ETA = p.rate.perSecond(now), -1
-	switch {
-	case s.Done:
-		s.Percent, s.ETA = 100, 0
-	case s.TotalBytes < 0:
-		s.LeftBytes = -1
-	default:
+	s.BytesPerSecond = p.rate.perSecond(now)
+	if s.TotalBytes >= 0 {
 		s.LeftBytes = s.TotalBytes - s.ReadBytes
-		if s.TotalBytes > 0 {
-			p.top = max(p.top, min(almost, 100*float64(s.ReadBytes)/float64(s.TotalBytes)))
-		}
-		if s.BytesPerSecond > 0 {
-			s.ETA = time.Duration(float64(s.LeftBytes) / s.BytesPerSecond * float64(time.Second))
-		}
 	}
-	if !s.Done {
-		s.Percent = p.top
+	if s.TotalEntries >= 0 {
+		s.LeftEntries = s.TotalEntries - s.ReadEntries
 	}
+	if s.Done {
+		s.Percent, s.ETA = 100, 0
+		return s
+	}
+	if s.TotalBytes > 0 {
+		p.top = max(p.top, min(almost, 100*float64(s.ReadBytes)/float64(s.TotalBytes)))
+	}
+	if s.Running && s.LeftBytes >= 0 && s.BytesPerSecond > 0 {
+		s.ETA = eta(s.LeftBytes, s.BytesPerSecond)
+	}
+	s.Percent = p.top
 	return s
 }
 
-// meter measures a rate over the last few seconds, in slots of a quarter of a second.
-type meter struct {
-	slots [16]int64
-	last  int64 // number of the slot that was written last
-	first time.Time
+// count adds to what was read. An estimate that turns out too low grows with it: nothing is ever left below zero.
+func (p *Progress) count(bytes, entries int64) {
+	p.s.ReadBytes += max(bytes, 0)
+	p.s.ReadEntries += max(entries, 0)
+	if p.s.TotalBytes >= 0 {
+		p.s.TotalBytes = max(p.s.TotalBytes, p.s.ReadBytes)
+	}
+	if p.s.TotalEntries >= 0 {
+		p.s.TotalEntries = max(p.s.TotalEntries, p.s.ReadEntries)
+	}
 }
 
-const meterSlot = 250 * time.Millisecond
-
-func (m *meter) roll(now time.Time) {
-	n := now.UnixNano() / int64(meterSlot)
-	for i := max(m.last+1, n-int64(len(m.slots))+1); i <= n; i++ {
-		m.slots[i%int64(len(m.slots))] = 0
+func (p *Progress) touch(now time.Time) {
+	if now.After(p.s.LastIO) {
+		p.s.LastIO = now
 	}
-	m.last = max(m.last, n)
 }
 
-func (m *meter) add(bytes int64, now time.Time) {
-	if m.first.IsZero() {
-		m.first = now
-	}
-	m.roll(now)
-	m.slots[m.last%int64(len(m.slots))] += bytes
-}
+// maxETA is what a sync that hardly moves is said to take at most.
+const maxETA = 1000 * time.Hour
 
-func (m *meter) perSecond(now time.Time) float64 {
-	if m.first.IsZero() {
-		return 0
+func eta(left int64, perSecond float64) time.Duration {
+	seconds := float64(left) / perSecond
+	if seconds >= maxETA.Seconds() {
+		return maxETA
 	}
-	m.roll(now)
-	var sum int64
-	for _, n := range m.slots {
-		sum += n
-	}
-	span := min(now.Sub(m.first), time.Duration(len(m.slots)-1)*meterSlot)
-	return float64(sum) / max(span.Seconds(), meterSlot.Seconds())
+	return time.Duration(seconds * float64(time.Second))
 }

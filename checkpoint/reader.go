@@ -5,24 +5,27 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 
 	"github.com/hessonite/kv/cluster"
 )
 
-// Source yields the sections of a checkpoint, in order, and io.EOF at the end.
+// Source yields the sections of a checkpoint, in order, and io.EOF when there are no more. What it returns belongs to the caller.
 type Source interface {
 	ReadSection() (head, body []byte, err error)
 }
 
-// Limits bound what a Reader accepts.
+// Limits bound what a Reader accepts. The zero value accepts a stream with tag 0 and blocks up to DefaultMaxBlock.
 type Limits struct {
-	Tag      uint64 // that every section must bear; AnyTag accepts any, as long as it is the same
-	AnyTag   bool
-	MaxBlock int // bytes of a block; 0: DefaultMaxBlock
+	Tag      uint64 // that every section must bear
+	AnyTag   bool   // any tag, as long as all sections bear the same: for files
+	MaxBlock int    // bytes of a section's body; 0: DefaultMaxBlock
+	MaxBytes int64  // bytes of all blocks together; 0: no limit
 }
 
-// DefaultMaxBlock holds the largest record.
-const DefaultMaxBlock = 65 << 20
+// DefaultMaxBlock is the default of Limits.MaxBlock, in bytes: it holds the largest record, and with its head fits into the largest
+// frame of a transport. A Writer writes no larger ones.
+const DefaultMaxBlock = 65<<20 - 2*MaxHead
 
 func (l Limits) maxBlock() int {
 	if l.MaxBlock > 0 {
@@ -31,17 +34,8 @@ func (l Limits) maxBlock() int {
 	return DefaultMaxBlock
 }
 
-// Section is one section of a checkpoint. The fields of other kinds are zero.
-type Section struct {
-	Kind    SectionKind
-	Header  Header
-	Shard   ShardHeader // of BlockSection and ShardEndSection too
-	Data    []byte      // as the source yielded it
-	Entries int
-	Token   []byte // a part of the head that the source yielded
-}
-
-// Reader reads a checkpoint and checks everything but the records. It is for one goroutine.
+// Reader reads a checkpoint and checks everything but the records themselves, which only the store understands. It is for one
+// goroutine.
 type Reader struct {
 	src    Source
 	limits Limits
@@ -50,49 +44,51 @@ type Reader struct {
 
 	begun, open, ended bool
 	shard              ShardHeader
-	left               map[cluster.Shard]bool
+	left               map[cluster.Shard]bool // announced and not begun
 	count, total       trailer
 }
 
 // NewReader makes a reader of what a source yields.
 func NewReader(src Source, l Limits) *Reader { return &Reader{src: src, limits: l} }
 
-// Next returns the next section, and io.EOF only after a valid end. Any other error is final; it matches ErrCheckpoint if the
-// stream is at fault, and is the source's otherwise.
+// Next returns the next section, and io.EOF only after a valid EndSection; it does not look at what lies behind. Any other error
+// is final: it matches ErrCheckpoint if the stream is at fault, and is the source's otherwise. Until EndSection came, what
+// was received so far is intact but incomplete.
 func (r *Reader) Next() (Section, error) {
 	if r.err != nil {
 		return Section{}, r.err
 	}
-	s, err := r.next()
-	if err != nil {
-		r.err = err
-	}
-	return s, err
-}
-
-func (r *Reader) next() (Section, error) {
 	if r.ended {
 		return Section{}, io.EOF
 	}
+	s, err := r.next()
+	if err != nil {
+		r.err = err
+		return Section{}, err
+	}
+	r.number++
+	return s, nil
+}
+
+func (r *Reader) next() (Section, error) {
 	hb, body, err := r.src.ReadSection()
 	if errors.Is(err, io.EOF) {
-		return Section{}, fmt.Errorf("%w after %d sections", ErrTruncated, r.number)
+		return Section{}, fmt.Errorf("%w after %d sections; get it again, or resume it", ErrTruncated, r.number)
 	}
 	if err != nil {
-		return Section{}, err
+		return Section{}, fmt.Errorf("read section %d: %w", r.number, err)
 	}
 	h, err := decodeHead(hb)
 	if err != nil {
 		return Section{}, fmt.Errorf("section %d: %w", r.number, err)
 	}
 	if err := r.check(&h, body); err != nil {
-		return Section{}, fmt.Errorf("section %d: %w", r.number, err)
+		return Section{}, fmt.Errorf("section %d (%s): %w", r.number, h.kind, err)
 	}
 	s, err := r.take(&h, body)
 	if err != nil {
-		return Section{}, fmt.Errorf("section %d: %w", r.number, err)
+		return Section{}, fmt.Errorf("section %d (%s): %w", r.number, h.kind, err)
 	}
-	r.number++
 	return s, nil
 }
 
@@ -106,68 +102,94 @@ func (r *Reader) check(h *head, body []byte) error {
 		return fmt.Errorf("%w: tag %x, expected %x", ErrForeign, h.tag, r.limits.Tag)
 	case h.number != r.number:
 		return fmt.Errorf("%w: it bears number %d", ErrOrder, h.number)
+	case r.number == math.MaxUint32:
+		return fmt.Errorf("%w: more than %d sections", ErrLimit, r.number)
 	case len(body) > r.limits.maxBlock():
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrLimit, len(body), r.limits.maxBlock())
-	case int(h.length) != len(body):
+	case int64(h.length) != int64(len(body)):
 		return fmt.Errorf("%w: %d bytes instead of %d", ErrCorrupt, len(body), h.length)
 	case crc32.Checksum(body, castagnoli) != h.sum:
-		return fmt.Errorf("%w: checksum", ErrCorrupt)
+		return fmt.Errorf("%w: checksum of a body", ErrCorrupt)
 	case h.kind != BlockSection && (h.entries != 0 || len(h.token) != 0):
 		return fmt.Errorf("%w: entries or token outside a block", ErrCorrupt)
+	case h.entries > h.length:
+		return fmt.Errorf("%w: %d entries in %d bytes", ErrCorrupt, h.entries, h.length)
 	}
 	return nil
 }
 
+// take takes over what a sound section says, if it may come here.
 func (r *Reader) take(h *head, body []byte) (Section, error) {
-	s := Section{Kind: h.kind}
-	var err error
 	switch {
 	case h.kind == HeaderSection && !r.begun:
-		if s.Header, err = decodeHeader(body); err != nil {
-			return s, err
-		}
-		r.begun = true
-		r.left = make(map[cluster.Shard]bool, len(s.Header.Shards))
-		for _, shard := range s.Header.Shards {
-			r.left[shard] = true
-		}
+		return r.takeHeader(body)
 	case h.kind == ShardSection && r.begun && !r.open:
-		if s.Shard, err = decodeShardHeader(body); err != nil {
-			return s, err
-		}
-		if !r.left[s.Shard.Shard] {
-			return s, fmt.Errorf("%w: shard %d was not announced, or comes again", ErrOrder, s.Shard.Shard)
-		}
-		delete(r.left, s.Shard.Shard)
-		r.open, r.shard, r.count = true, s.Shard, trailer{shards: 1}
+		return r.takeShard(body)
 	case h.kind == BlockSection && r.open:
-		r.count.add(h)
-		s.Shard, s.Data, s.Entries, s.Token = r.shard, body, int(h.entries), h.token
+		return r.takeBlock(h, body)
 	case h.kind == ShardEndSection && r.open:
-		t, err := decodeTrailer(body)
-		if err != nil {
-			return s, err
-		}
-		if t != r.count {
-			return s, fmt.Errorf("%w: the trailer of shard %d counts otherwise", ErrCorrupt, r.shard.Shard)
-		}
-		r.total.shards++
-		r.total.blocks += t.blocks
-		r.total.bytes += t.bytes
-		r.total.entries += t.entries
-		r.total.sum ^= t.sum
-		r.open, s.Shard = false, r.shard
+		return r.takeShardEnd(body)
 	case h.kind == EndSection && r.begun && !r.open:
-		t, err := decodeTrailer(body)
-		if err != nil {
-			return s, err
-		}
-		if t != r.total || len(r.left) != 0 {
-			return s, fmt.Errorf("%w: the end counts otherwise, or %d shards are missing", ErrCorrupt, len(r.left))
-		}
-		r.ended = true
-	default:
-		return s, fmt.Errorf("%w: a section of kind %d here", ErrOrder, h.kind)
+		return r.takeEnd(body)
 	}
-	return s, nil
+	return Section{}, fmt.Errorf("%w: it may not come here", ErrOrder)
+}
+
+func (r *Reader) takeHeader(body []byte) (Section, error) {
+	h, err := decodeHeader(body)
+	if err != nil {
+		return Section{}, err
+	}
+	r.begun, r.left = true, announced(&h)
+	return Section{Kind: HeaderSection, Header: h}, nil
+}
+
+func (r *Reader) takeShard(body []byte) (Section, error) {
+	h, err := decodeShardHeader(body)
+	if err != nil {
+		return Section{}, err
+	}
+	if !r.left[h.Shard] {
+		return Section{}, fmt.Errorf("%w: shard %d was not announced, or comes again", ErrOrder, h.Shard)
+	}
+	delete(r.left, h.Shard)
+	r.open, r.shard, r.count = true, h, trailer{shards: 1}
+	return Section{Kind: ShardSection, Shard: h}, nil
+}
+
+func (r *Reader) takeBlock(h *head, body []byte) (Section, error) {
+	if limit := r.limits.MaxBytes; limit > 0 && r.total.bytes+r.count.bytes+uint64(len(body)) > uint64(limit) {
+		return Section{}, fmt.Errorf("%w: blocks of more than %d bytes in total", ErrLimit, limit)
+	}
+	r.count.add(h)
+	return Section{Kind: BlockSection, Shard: r.shard, Data: body, Entries: int(h.entries), Token: h.token}, nil
+}
+
+func (r *Reader) takeShardEnd(body []byte) (Section, error) {
+	t, err := decodeTrailer(body)
+	if err != nil {
+		return Section{}, err
+	}
+	if t != r.count {
+		return Section{}, fmt.Errorf("%w: the trailer of shard %d counts otherwise: %+v came, %+v were sent", ErrCorrupt,
+			r.shard.Shard, r.count.totals(), t.totals())
+	}
+	r.open = false
+	r.total.addShard(t)
+	return Section{Kind: ShardEndSection, Shard: r.shard, Totals: t.totals()}, nil
+}
+
+func (r *Reader) takeEnd(body []byte) (Section, error) {
+	t, err := decodeTrailer(body)
+	if err != nil {
+		return Section{}, err
+	}
+	if len(r.left) != 0 {
+		return Section{}, fmt.Errorf("%w: %d announced shards are missing", ErrOrder, len(r.left))
+	}
+	if t != r.total {
+		return Section{}, fmt.Errorf("%w: the end counts otherwise: %+v came, %+v were sent", ErrCorrupt, r.total.totals(), t.totals())
+	}
+	r.ended = true
+	return Section{Kind: EndSection, Totals: t.totals()}, nil
 }
