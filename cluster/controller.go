@@ -129,7 +129,10 @@ func (c *Controller) alive(id NodeID, now time.Duration) bool {
 	return r != nil && !r.gone && now < r.last+c.opts.wait()
 }
 
-// leaseEnd is when the last lease of a group is over for certain; zero if it was given back, or never granted.
+// LeaseEnd is when the last lease of the group that was granted is over for certain, on the clock of the calls; zero if it was given
+// back, or never granted.
+func (c *Controller) LeaseEnd(id GroupID) time.Duration { return c.leaseEnd(id) }
+
 func (c *Controller) leaseEnd(id GroupID) time.Duration {
 	r := c.groups[id]
 	if r == nil || !r.lease.held {
@@ -256,12 +259,10 @@ func (c *Controller) Permit(v, next View, cmd Command, now time.Duration) error 
 	return c.permitLoss(v, next, now)
 }
 
-// permitLoss refuses to free slots, or to take the primary from a group, while the group's lease may be held.
+// permitLoss refuses to free slots while the lease of the group that serves them may be held: somebody else could be given them.
 func (c *Controller) permitLoss(v, next View, now time.Duration) error {
 	for _, id := range v.GroupIDs() {
-		g, h := v.Groups[id], next.Groups[id]
-		loses := !g.Slots.Minus(h.Slots).IsEmpty() || !g.Primary.IsZero() && h.Primary.IsZero()
-		if loses && now < c.leaseEnd(id) {
+		if !v.Groups[id].Slots.Minus(next.Groups[id].Slots).IsEmpty() && now < c.leaseEnd(id) {
 			return fmt.Errorf("%w: the lease of group %s is not over and was not given back", ErrAlive, id)
 		}
 	}

@@ -70,10 +70,9 @@ func (p *Publisher) Watch(ctx context.Context) iter.Seq[View] {
 					return
 				}
 				first, last = false, view.Version
-				continue // what changed while the caller was at work is yielded at once
 			}
 			select {
-			case <-changed:
+			case <-changed: // at once, if it changed while the caller was at work
 			case <-ctx.Done():
 			}
 		}
