@@ -299,6 +299,21 @@ func TestApplyForgetAndReset(t *testing.T) {
 	}
 }
 
+// TestApplyLeaveAlone: a primary goes only when nobody and nothing depends on it.
+func TestApplyLeaveAlone(t *testing.T) {
+	s := newStory(t, "a", "b")
+	s.open("a")
+	s.refused(Leave{On: s.on(), Member: s.member("a")}, ErrRefused)
+	s.do(ReleaseSlots{On: s.on(), Slots: AllSlots()})
+	s.join("b")
+	s.refused(Leave{On: s.on(), Member: s.member("a")}, ErrRefused)
+	s.do(Leave{On: s.on(), Member: s.member("b")})
+	s.do(Leave{On: s.on(), Member: s.member("a")})
+	if len(s.v.Groups) != 0 || len(s.v.Nodes) != 2 {
+		t.Fatalf("%s", s.v)
+	}
+}
+
 func TestApplyLevel(t *testing.T) {
 	s := newStory(t)
 	s.do(SetLevel{2})

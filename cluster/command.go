@@ -113,22 +113,47 @@ type Reset struct {
 // SetLevel raises the feature level.
 type SetLevel struct{ Level uint32 }
 
-// Names of the commands, as they appear in logs.
+// Name is "announce".
+func (Announce) Name() string { return "announce" }
 
-func (Announce) Name() string     { return "announce" }
-func (OpenGroup) Name() string    { return "opengroup" }
-func (AddSlots) Name() string     { return "addslots" }
+// Name is "opengroup".
+func (OpenGroup) Name() string { return "opengroup" }
+
+// Name is "addslots".
+func (AddSlots) Name() string { return "addslots" }
+
+// Name is "releaseslots".
 func (ReleaseSlots) Name() string { return "releaseslots" }
-func (AddMember) Name() string    { return "addmember" }
-func (Confirm) Name() string      { return "confirm" }
-func (Shrink) Name() string       { return "shrink" }
-func (Leave) Name() string        { return "leave" }
-func (Begin) Name() string        { return "begin" }
-func (Promote) Name() string      { return "promote" }
-func (Cancel) Name() string       { return "cancel" }
-func (Forget) Name() string       { return "forget" }
-func (Reset) Name() string        { return "reset" }
-func (SetLevel) Name() string     { return "setlevel" }
+
+// Name is "addmember".
+func (AddMember) Name() string { return "addmember" }
+
+// Name is "confirm".
+func (Confirm) Name() string { return "confirm" }
+
+// Name is "shrink".
+func (Shrink) Name() string { return "shrink" }
+
+// Name is "leave".
+func (Leave) Name() string { return "leave" }
+
+// Name is "begin".
+func (Begin) Name() string { return "begin" }
+
+// Name is "promote".
+func (Promote) Name() string { return "promote" }
+
+// Name is "cancel".
+func (Cancel) Name() string { return "cancel" }
+
+// Name is "forget".
+func (Forget) Name() string { return "forget" }
+
+// Name is "reset".
+func (Reset) Name() string { return "reset" }
+
+// Name is "setlevel".
+func (SetLevel) Name() string { return "setlevel" }
 
 func (Announce) command()     {}
 func (OpenGroup) command()    {}

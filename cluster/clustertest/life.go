@@ -1,6 +1,7 @@
 package clustertest
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -145,6 +146,33 @@ func failoverWaits(b *bench) {
 	}
 	b.begin(id, "")
 	b.until("the group has a primary again", epoch(id, 3), r, p)
+}
+
+// waitLeaseOver: who waits for a lease gets its answer when the lease is over, and not before.
+func waitLeaseOver(b *bench) {
+	b.start(false)
+	w, ok := b.c.(cluster.LeaseWaiter)
+	if !ok {
+		return // it is optional
+	}
+	p := b.node("p")
+	id := p.lead()
+	asked := time.Now()
+	if g := p.beat(); g.For == 0 {
+		b.t.Fatal("no lease")
+	}
+	ctx, cancel := context.WithCancel(b.ctx)
+	cancel()
+	if err := w.WaitLeaseOver(ctx, id); !errors.Is(err, context.Canceled) {
+		b.t.Fatalf("with a context that has ended: %v", err)
+	}
+	b.begin(id, "")
+	if err := w.WaitLeaseOver(b.ctx, id); err != nil {
+		b.t.Fatal(err)
+	}
+	if took := time.Since(asked); took < b.k.Lease() {
+		b.t.Fatalf("said to be over %v after the lease was asked for", took)
+	}
 }
 
 // failoverBest: the member that holds most wins, its first LSN is above all that it held, and a member that did not answer

@@ -46,6 +46,7 @@ func Run(t *testing.T, f Factory) {
 		{"Goodbye", goodbye},
 		{"ForgetTheLiving", forgetTheLiving},
 		{"FailoverWaitsForTheLease", failoverWaits},
+		{"WaitLeaseOver", waitLeaseOver},
 		{"FailoverTakesTheBest", failoverBest},
 		{"FailoverStaysOpen", failoverStaysOpen},
 		{"AutoFailover", autoFailover},
