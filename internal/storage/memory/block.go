@@ -148,4 +148,3 @@ func (t *table) bury(b *block, offset, size int) {
 		t.release(b)
 	}
 }
-

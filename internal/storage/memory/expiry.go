@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"math"
 
+	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
+	"github.com/hessonite/kv/internal/storage"
 )
 
 // dueItem stands for an entry that expires. It is stale once the entry is gone or expires at another time.
@@ -160,4 +162,39 @@ func (t *table) collect(now int64, max int, f func(record.Record)) (more bool) {
 		t.grow(int64(t.due.push(it)))
 	}
 	return more
+}
+
+// Due implements storage.Engine. It takes one shard's lock at a time, and only those of shards where something may be due.
+func (e *Engine) Due(now int64, max int) (keys []storage.DueKey, overdue int64) {
+	from := e.dueFrom.Load()
+	oldest := now
+	for i := range uint32(cluster.NumShards) {
+		n := cluster.Shard(from + i)
+		sh := &e.shards[n]
+		if sh.nextDue.Load() > now {
+			continue
+		}
+		if len(keys) >= max {
+			oldest = min(oldest, sh.nextDue.Load())
+			continue
+		}
+		for more := true; more && len(keys) < max; {
+			sh.mu.Lock()
+			before := len(keys)
+			more = sh.collect(now, max-before, func(r record.Record) {
+				oldest = min(oldest, r.ExpiresAt)
+				keys = append(keys, storage.DueKey{Slot: r.Slot, Key: append([]byte(nil), r.Key...)})
+			})
+			sh.setDue()
+			sh.mu.Unlock()
+			if len(keys) > before {
+				break // more of this shard the next time: its items were put back
+			}
+		}
+		if len(keys) >= max {
+			e.dueFrom.Store(uint32(n)) // wraps with the shard's number
+		}
+	}
+	e.overdue.Store(now - oldest)
+	return keys, now - oldest
 }
