@@ -26,7 +26,7 @@ type Stats struct {
 	TotalEntries   int64         // as TotalBytes
 	ReadEntries    int64         // as ReadBytes
 	LeftEntries    int64         // as LeftBytes
-	Percent        float64       // 0…100 of the bytes; never goes back within a sync; 100 only when Done
+	Percent        float64       // 0…100 of the bytes; never goes back within a sync; 100 only when Done, so round it down
 	BytesPerSecond float64       // over the last seconds
 	ETA            time.Duration // at this rate; -1 if it is not known or nothing runs
 	Started        time.Time     // of the sync's first attempt; zero: none ever
