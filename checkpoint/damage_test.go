@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -199,9 +200,43 @@ func TestSealedLies(t *testing.T) {
 			}
 			s.head = checkpoint.Reseal(s.head, s.body)
 			all[test.section] = s
-			_, err := readSections(all)
+			got, err := readSections(all)
 			wantBad(t, err, test.want)
+			found := test.section
+			if test.name == "other entries" {
+				found = shardEnd // only the trailer can tell
+			}
+			if len(got) != found {
+				t.Errorf("found in section %d, expected in %d", len(got), found)
+			}
 		})
+	}
+}
+
+// A head whose checksums fit a body of another length.
+func TestLengthThatIsNotTheBodys(t *testing.T) {
+	all := sections(t, tag, 1)
+	head := bytes.Clone(all[2].head)
+	binary.LittleEndian.PutUint32(head[16:], 99)
+	binary.LittleEndian.PutUint32(head[len(head)-4:], crc32.Checksum(head[:len(head)-4], crc32.MakeTable(crc32.Castagnoli)))
+	all[2].head = head
+	got, err := readSections(all)
+	wantBad(t, err, checkpoint.ErrCorrupt)
+	if len(got) != 2 {
+		t.Errorf("found in section %d", len(got))
+	}
+}
+
+// A file's lengths are refused as they are read, before anything is allocated for them.
+func TestLengthsInAFileAreLimited(t *testing.T) {
+	for _, test := range []struct {
+		head, body uint32
+		want       error
+	}{{checkpoint.MaxHead + 1, 0, checkpoint.ErrFormat}, {32, 1001, checkpoint.ErrLimit}, {1 << 31, 1 << 31, checkpoint.ErrFormat}} {
+		b := binary.LittleEndian.AppendUint32(nil, test.head)
+		b = binary.LittleEndian.AppendUint32(b, test.body)
+		_, _, err := checkpoint.NewFileSource(bytes.NewReader(b), checkpoint.Limits{MaxBlock: 1000}).ReadSection()
+		wantBad(t, err, test.want)
 	}
 }
 
