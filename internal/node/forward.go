@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -153,7 +154,7 @@ func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte
 	timeout := time.Duration(0)
 	if dl, ok := ctx.Deadline(); ok {
 		if timeout = time.Until(dl); timeout <= 0 {
-			return nil, ctx.Err()
+			return nil, context.DeadlineExceeded // the context itself may notice a moment later
 		}
 	}
 	e.u64(uint64(timeout))
@@ -170,6 +171,9 @@ func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte
 			return d, nil
 		}
 		err := d.error()
+		if errors.Is(err, ErrClosed) && !errors.Is(err, ErrUnconfirmed) { // that node, not this one
+			err = fmt.Errorf("%w: node %q is closing; retry when the view has changed", ErrNoOwner, t.node)
+		}
 		return d, err
 	case <-ctx.Done():
 		c.forget(w)

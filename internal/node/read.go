@@ -73,13 +73,15 @@ func (n *Node) getHere(ctx context.Context, r *reign, slot cluster.Slot, key, ds
 	if ok && !e.Tombstone && e.ExpiresAt != 0 && e.ExpiresAt <= time.Now().UnixMilli() {
 		// It is gone for the reader, so its deletion goes into the log first.
 		lsn, gone, err := n.expire(r, slot, key)
-		if err != nil {
+		switch {
+		case errors.Is(err, errGateClosed): // writes are held: who cannot append goes on showing it
+		case err != nil:
 			return Item{}, err
-		}
-		if !gone { // it was overwritten meanwhile
+		case !gone: // it was overwritten meanwhile
 			return n.getHere(ctx, r, slot, key, dst, o)
+		default:
+			seen, ok = lsn, false
 		}
-		seen, ok = lsn, false
 	}
 	if o.Linearizable {
 		if err := n.settle(ctx, r, seen); err != nil {
@@ -337,10 +339,22 @@ func (n *Node) page(r *reign, has func(int) bool, prefix []byte, slot, last int,
 		for _, e := range entries {
 			after = e.Key
 			if r != nil && e.ExpiresAt != 0 && e.ExpiresAt <= now {
-				if _, gone, err := n.expire(r, cluster.Slot(slot), e.Key); err != nil {
+				_, gone, err := n.expire(r, cluster.Slot(slot), e.Key)
+				if err != nil && !errors.Is(err, errGateClosed) {
 					return Page{}, err
-				} else if gone {
+				}
+				if gone {
 					continue
+				}
+				if err == nil { // it was overwritten meanwhile
+					cur, ok, err := n.engine.Get(cluster.Slot(slot), e.Key, nil)
+					if err != nil {
+						return Page{}, n.readFault(err)
+					}
+					if !ok || cur.Tombstone {
+						continue
+					}
+					cur.Key, e = e.Key, cur
 				}
 			}
 			p.Items = append(p.Items, Item{Key: e.Key, Value: e.Value, Version: n.versionAt(r, e.LSN), ExpiresAt: e.ExpiresAt})

@@ -290,7 +290,7 @@ func (n *Node) appendLocked(r *reign, ops []Op, sc *scratch) (lsn, seen cluster.
 		seen = max(seen, cur.LSN)
 		alive := ok && !cur.Tombstone && (cur.ExpiresAt == 0 || cur.ExpiresAt > now)
 		if err := n.check(r, op, cur, alive); err != nil {
-			if ok && !cur.Tombstone && !alive {
+			if expired(cur, ok, alive) {
 				// The answer says that the entry is gone: before anybody sees that, it is in the log.
 				return n.expireLocked(r, op, sc, seen, err)
 			}
@@ -299,7 +299,10 @@ func (n *Node) appendLocked(r *reign, ops []Op, sc *scratch) (lsn, seen cluster.
 		rec := record.Record{Slot: op.slot, Key: op.Key}
 		switch op.Kind {
 		case OpRequire:
-			continue
+			if !expired(cur, ok, alive) {
+				continue
+			}
+			rec.Tombstone = true // the batch depends on its being gone: so it goes in the same entry
 		case OpDelete:
 			if !ok || cur.Tombstone {
 				continue
@@ -308,6 +311,9 @@ func (n *Node) appendLocked(r *reign, ops []Op, sc *scratch) (lsn, seen cluster.
 		case OpSet:
 			rec.Value, rec.ExpiresAt = op.Value, op.expiry(now, cur, alive)
 		case OpExpire:
+			if expired(cur, ok, alive) {
+				return n.expireLocked(r, op, sc, seen, ErrNotFound)
+			}
 			if !alive {
 				return 0, seen, ErrNotFound
 			}
@@ -344,6 +350,12 @@ func (n *Node) commitLocked(r *reign, recs []record.Record) (cluster.LSN, error)
 		return lsn, fmt.Errorf("%w: apply %d: %w", ErrStorage, lsn, err)
 	}
 	return lsn, nil
+}
+
+// expired reports whether the store still shows an entry whose time has come. What an earlier operation of the same batch would
+// write is not in the store.
+func expired(cur storage.Entry, ok, alive bool) bool {
+	return ok && !cur.Tombstone && !alive && cur.LSN != 0
 }
 
 // expireLocked appends the deletion of an expired entry that a refused operation has seen as gone.
