@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hessonite/kv/cluster"
@@ -157,6 +158,23 @@ func (r *ring) room(size int) *chunk {
 	return c
 }
 
+// await arranges for a value on wake when something is appended, once however often it is called until then: while the log rests,
+// a reader looks again with every beat. The caller holds mu.
+func (r *ring) await(wake chan<- struct{}) {
+	if wake != nil && !slices.Contains(r.waiting, wake) {
+		r.waiting = append(r.waiting, wake)
+	}
+}
+
+// forget ends the wait of a reader that goes away.
+func (r *ring) forget(wake chan<- struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.waiting, wake); i >= 0 {
+		r.waiting = slices.Delete(r.waiting, i, i+1)
+	}
+}
+
 func (r *ring) wake() {
 	for _, w := range r.waiting {
 		select {
@@ -164,6 +182,7 @@ func (r *ring) wake() {
 		default:
 		}
 	}
+	clear(r.waiting)
 	r.waiting = r.waiting[:0]
 }
 
@@ -176,9 +195,7 @@ func (r *ring) read(after cluster.LSN, max int, wake chan<- struct{}) ([]byte, c
 		return nil, 0, errBehind
 	}
 	if after >= r.end {
-		if wake != nil {
-			r.waiting = append(r.waiting, wake)
-		}
+		r.await(wake)
 		return nil, after, nil
 	}
 	lo, hi := 0, len(r.chunks)
@@ -192,9 +209,7 @@ func (r *ring) read(after cluster.LSN, max int, wake chan<- struct{}) ([]byte, c
 	}
 	if lo == len(r.chunks) {
 		// The end is above the last entry: a reign began here with a gap, and nothing was appended yet.
-		if wake != nil {
-			r.waiting = append(r.waiting, wake)
-		}
+		r.await(wake)
 		return nil, after, nil
 	}
 	c := r.chunks[lo]

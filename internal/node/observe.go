@@ -46,6 +46,9 @@ func (n *Node) Observe(f func(replica.Transition)) (cancel func()) {
 		t.mu.Lock()
 		delete(t.list, o)
 		t.mu.Unlock()
+		o.mu.Lock()
+		o.queue = nil
+		o.mu.Unlock()
 		o.once.Do(func() { close(o.quit) })
 	}
 }

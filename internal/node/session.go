@@ -321,6 +321,7 @@ func (s *session) send(ctx context.Context, head, body []byte) error {
 func (s *session) sendLog(ctx context.Context, from cluster.LSN, beat *time.Ticker) error {
 	n := s.n
 	s.sent.Store(uint64(from))
+	defer n.ring.forget(s.wake)
 	if err := s.sendBeat(ctx); err != nil { // the replica learns at once where it stands
 		return err
 	}
