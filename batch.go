@@ -45,9 +45,10 @@ func (b *Batch) Delete(key []byte, opts ...WriteOption) {
 	b.add(w.op)
 }
 
-// Expire lets what a key holds expire after d. The batch fails with ErrNotFound if it holds nothing.
+// Expire lets what a key holds expire after d; zero or less counts as one millisecond. The batch fails with ErrNotFound if the key
+// holds nothing.
 func (b *Batch) Expire(key []byte, d time.Duration) {
-	b.add(node.Op{Kind: node.OpExpire, Key: key, TTL: millis(d)})
+	b.add(node.Op{Kind: node.OpExpire, Key: key, TTL: max(millis(d), 1)})
 }
 
 // Persist takes the expiry off what a key holds. The batch fails with ErrNotFound if it holds nothing.
@@ -66,4 +67,10 @@ func (b *Batch) Reset() { b.ops = b.ops[:0] }
 func (b *Batch) Len() int { return len(b.ops) }
 
 // millis rounds up: an entry lives at least as long as it was asked to.
-func millis(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
+func millis(d time.Duration) int64 {
+	ms := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return ms
+}

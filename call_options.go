@@ -101,9 +101,14 @@ func TTL(d time.Duration) WriteOption { return ttl(d) }
 
 type expireAt time.Time
 
-func (t expireAt) applyWrite(w *writeConfig) { w.op.ExpiresAt = max(time.Time(t).UnixMilli(), 1) }
+func (t expireAt) applyWrite(w *writeConfig) {
+	if w.op.ExpiresAt = 0; !time.Time(t).IsZero() {
+		w.op.ExpiresAt = max(time.Time(t).UnixMilli(), 1)
+	}
+}
 
-// ExpireAt lets the value expire at a time of the primary's clock, in steps of a millisecond.
+// ExpireAt lets the value expire at a time of the primary's clock, in steps of a millisecond. The zero time is never, as in
+// Item.ExpiresAt.
 func ExpireAt(t time.Time) WriteOption { return expireAt(t) }
 
 type keepTTL struct{}

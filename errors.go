@@ -63,8 +63,8 @@ func (e *MovedError) Error() string {
 	return fmt.Sprintf("slot %d is served by node %q at %s", e.Slot, e.NodeID, e.Addr)
 }
 
-// Is makes a MovedError match ErrNoOwner.
-func (e *MovedError) Is(target error) bool { return target == ErrNoOwner }
+// Is makes a MovedError match ErrNoOwner if nobody serves the slot.
+func (e *MovedError) Is(target error) bool { return target == ErrNoOwner && e.NodeID == "" }
 
 // ConflictError says what a key held when a condition on it was not met. It matches ErrConflict.
 type ConflictError struct {
@@ -116,12 +116,12 @@ func exported(err error) error {
 	var conflict *node.ConflictError
 	var op *node.OpError
 	switch {
+	case errors.As(err, &op): // first: it may be about one of the others
+		return wrapped(err, op, &OpError{Op: op.Op, Peer: op.Peer, Err: exported(op.Err), Hint: op.Hint, Heals: op.Heals})
 	case errors.As(err, &moved):
 		return wrapped(err, moved, &MovedError{Slot: moved.Slot, NodeID: moved.NodeID, Addr: moved.Addr})
 	case errors.As(err, &conflict):
 		return wrapped(err, conflict, &ConflictError{Key: conflict.Key, Current: conflict.Current})
-	case errors.As(err, &op):
-		return wrapped(err, op, &OpError{Op: op.Op, Peer: op.Peer, Err: op.Err, Hint: op.Hint, Heals: op.Heals})
 	}
 	return err
 }

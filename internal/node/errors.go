@@ -36,6 +36,9 @@ type MovedError struct {
 }
 
 func (e *MovedError) Error() string {
+	if e.NodeID == "" {
+		return fmt.Sprintf("slot %d is served by nobody; assign it, or wait for a failover", e.Slot)
+	}
 	return fmt.Sprintf("slot %d is served by node %q at %s", e.Slot, e.NodeID, e.Addr)
 }
 
@@ -50,7 +53,7 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string {
 	if e.Current.IsZero() {
-		return fmt.Sprintf("condition not met: key %q is absent", e.Key)
+		return fmt.Sprintf("condition not met: key %q holds nothing", e.Key)
 	}
 	return fmt.Sprintf("condition not met: key %q is at version %v", e.Key, e.Current)
 }
