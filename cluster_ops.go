@@ -114,8 +114,15 @@ func (n *Node) Forget(ctx context.Context, nodeID string) error {
 	return exported(n.n.Forget(ctx, cluster.NodeID(nodeID)))
 }
 
-// Reset drops the node's data and assignment: it is Unassigned and empty afterwards. It is the way out of Failed.
-func (n *Node) Reset(ctx context.Context) error { return exported(n.n.Reset(ctx)) }
+// Reset drops the node's data and assignment: it is Unassigned and empty afterwards; a standalone node owns all slots again. It is
+// the way out of Failed. It is refused, and nothing is dropped, while the group would be left with members of which none is in sync.
+func (n *Node) Reset(ctx context.Context) error {
+	err := n.n.Reset(ctx)
+	if err == nil && n.owned != nil {
+		_, err = n.n.AssignSlots(ctx, cluster.AllSlots(), "", false)
+	}
+	return exported(err)
+}
 
 // Observe calls f for every change of state from now on: in order, one at a time, in a goroutine of its own. If f is slow, the
 // oldest are dropped and Transition.Dropped counts them. cancel ends it.

@@ -107,21 +107,22 @@ func (a *attempt) run(ctx context.Context) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
 	defer a.stream.Close()
 	a.n.link.up(a)
 	defer a.n.link.down(a)
 	a.silence = time.AfterFunc(a.n.cfg.LinkTimeout, func() { a.stream.Close() })
 	defer a.silence.Stop()
 	a.frames = make(chan transport.Frame, 4)
-	g.Go(func() error { return a.read(ctx) })
-	g.Go(func() error { return a.acknowledge(ctx) })
-	g.Go(func() error {
-		err := a.follow(ctx)
-		a.stream.Close()
-		return err
-	})
-	return g.Wait()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.read(gctx) })
+	g.Go(func() error { return a.acknowledge(gctx) })
+	err := a.follow(gctx)
+	a.stream.Close()
+	if broken := g.Wait(); err == nil || errors.Is(err, context.Canceled) {
+		// follow ended because the link did. Otherwise its own error counts: that the link ended then is a consequence.
+		err = broken
+	}
+	return err
 }
 
 // connect dials the primary that the view names. An attempt of a Stale node goes on until it is accepted.

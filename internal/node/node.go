@@ -208,14 +208,18 @@ func (n *Node) hasBase(g cluster.Group) bool {
 
 // beginHistory appends the group's present reign to the store's history.
 func (n *Node) beginHistory(g cluster.Group) error {
-	h := n.engine.Base().History
+	b := n.engine.Base()
+	h := b.History
 	if h.Group != g.ID {
 		h = cluster.History{Group: g.ID}
 	}
 	if last, ok := h.Last(); ok && last.Epoch == g.Epoch && last.ID == g.Reign {
 		return nil
 	}
-	h, err := h.Append(cluster.Reign{Epoch: g.Epoch, ID: g.Reign, First: g.First})
+	if g.First <= b.LSN {
+		return fmt.Errorf("%w: the reign of epoch %d would begin at %d, the store ends at %d", ErrInvalid, g.Epoch, g.First, b.LSN)
+	}
+	h, err := h.Append(cluster.Reign{Epoch: g.Epoch, ID: g.Reign, First: g.First, Gap: g.First - 1 - b.LSN})
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,21 @@ func (n *Node) propose(ctx context.Context, build func(cluster.View) (cluster.Co
 	}
 }
 
+// proposeReleased is propose for a command that has to wait until the lease, which this node is just giving back, has arrived.
+func (n *Node) proposeReleased(ctx context.Context, build func(cluster.View) (cluster.Command, error)) (cluster.View, error) {
+	for {
+		v, err := n.propose(ctx, build)
+		if !errors.Is(err, cluster.ErrAlive) {
+			return v, err
+		}
+		select {
+		case <-time.After(n.cfg.RetryMin):
+		case <-ctx.Done():
+			return v, fmt.Errorf("%w: %w", ErrUnconfirmed, err)
+		}
+	}
+}
+
 // operation lets one operator's command run at a time.
 func (n *Node) operation(op string) (func(), error) {
 	if !n.admin.TryLock() {
@@ -363,14 +378,7 @@ func (n *Node) detach(ctx context.Context) error {
 		}
 		return cluster.Leave{On: g.On(), Member: m.MemberID}, nil
 	}
-	_, err := n.propose(ctx, leave)
-	for errors.Is(err, cluster.ErrAlive) && ctx.Err() == nil { // the lease is on its way back
-		select {
-		case <-time.After(n.cfg.RetryMin):
-		case <-ctx.Done():
-		}
-		_, err = n.propose(ctx, leave)
-	}
+	_, err := n.proposeReleased(ctx, leave)
 	n.drv.kick()
 	if err != nil && !errors.Is(err, ErrUnconfirmed) {
 		err = both(ErrUnconfirmed, err) // the node is detached; proposals goes on
@@ -493,13 +501,7 @@ func (n *Node) Reset(ctx context.Context) error {
 	if err := n.drv.do(ctx, replica.Event{Kind: replica.Reset, View: v.Version}, nil); err != nil {
 		return opError("reset", "", err)
 	}
-	_, err = n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
-		c := n.pendingReset(v)
-		if c == nil {
-			return nil, nil
-		}
-		return c, nil
-	})
+	_, err = n.proposeReleased(ctx, func(v cluster.View) (cluster.Command, error) { return n.pendingReset(v), nil })
 	n.drv.kick()
 	return opError("reset", "", err)
 }

@@ -97,8 +97,8 @@ func (d *driver) publishView(v cluster.View) {
 	if r := d.n.routes.Load(); r.version == v.Version {
 		return
 	}
-	d.n.routes.Store(newRoutes(v))
 	d.publishServing(v)
+	d.n.routes.Store(newRoutes(v))
 	d.n.stateMove.notify()
 }
 

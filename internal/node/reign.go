@@ -33,6 +33,7 @@ type reign struct {
 	required map[cluster.MemberID]*required // without this node
 	inSync   int                            // members of the committed in-sync set, this node among them
 	waiters  waitHeap
+	spare    sync.Pool     // of *waiter
 	changed  chan struct{} // closed and replaced when the commit point moved or a member was added
 	held     chan struct{} // not nil while writes are held; closed when they may go on
 }
@@ -248,24 +249,24 @@ func (g *reign) wait(ctx context.Context, lsn cluster.LSN) error {
 	if cluster.LSN(g.commit.Load()) >= lsn {
 		return g.live()
 	}
-	w := waiterPool.Get().(*waiter)
+	w := g.waiter()
 	w.lsn = lsn
 	g.mu.Lock()
 	if g.fenced.Load() {
 		g.mu.Unlock()
-		waiterPool.Put(w)
+		g.spare.Put(w)
 		return errFencedWait
 	}
 	if len(g.required) == 0 || cluster.LSN(g.commit.Load()) >= lsn {
 		g.mu.Unlock()
-		waiterPool.Put(w)
+		g.spare.Put(w)
 		return nil
 	}
 	heap.Push(&g.waiters, w)
 	g.mu.Unlock()
 	select {
 	case err := <-w.done:
-		waiterPool.Put(w)
+		g.spare.Put(w)
 		return err
 	case <-ctx.Done():
 	}
@@ -276,11 +277,11 @@ func (g *reign) wait(ctx context.Context, lsn cluster.LSN) error {
 	g.mu.Unlock()
 	select {
 	case err := <-w.done: // it was woken in the same moment
-		waiterPool.Put(w)
+		g.spare.Put(w)
 		return err
 	default:
 	}
-	waiterPool.Put(w)
+	g.spare.Put(w)
 	return both(ErrUnconfirmed, ctx.Err())
 }
 
@@ -381,7 +382,14 @@ type waiter struct {
 	done  chan error
 }
 
-var waiterPool = sync.Pool{New: func() any { return &waiter{done: make(chan error, 1)} }}
+// waiter is a new or a used one. The pool is the reign's own: a channel that was made in one testing/synctest bubble must not turn
+// up in another.
+func (g *reign) waiter() *waiter {
+	if w, ok := g.spare.Get().(*waiter); ok {
+		return w
+	}
+	return &waiter{done: make(chan error, 1)}
+}
 
 // waitHeap orders waiters by LSN.
 type waitHeap []*waiter

@@ -96,7 +96,9 @@ func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN
 			}
 			at, body = lsn, body[used:]
 		}
-		n.sync.replayed(size, a.behind)
+		if size > 0 {
+			n.sync.replayed(size, a.behind)
+		}
 	}
 	if err := n.cfg.Hooks.step("caughtup"); err != nil {
 		return at, err

@@ -121,7 +121,7 @@ func standings(o *offer, f cluster.LSN, own cluster.History, end cluster.LSN) (o
 			*st = standing{kind: storage.StageLog, complete: true, lsn: min(o.Base.LSN, f)}
 		}
 		p := &o.Positions[i]
-		if !o.Staging || p.LSN == 0 || p.LSN > staged {
+		if !o.Staging || p.LSN > staged {
 			continue
 		}
 		switch {

@@ -31,13 +31,7 @@ func (e *encoder) bool(v bool) {
 }
 
 func (e *encoder) history(h cluster.History) {
-	e.id(h.Group)
-	e.uvar(uint64(len(h.Reigns)))
-	for _, r := range h.Reigns {
-		e.u64(uint64(r.Epoch))
-		e.id(r.ID)
-		e.u64(uint64(r.First))
-	}
+	e.b, _ = h.AppendBinary(e.b) // never fails
 }
 
 // decoder reads the fields of a message; after the first fault everything reads as zero, and err says what it was. It allocates
@@ -124,19 +118,15 @@ func (d *decoder) bytes() []byte {
 func (d *decoder) str() string { return string(d.bytes()) }
 
 func (d *decoder) history() cluster.History {
-	h := cluster.History{Group: d.id()}
-	const size = 8 + 16 + 8
-	n := d.uvar()
-	if n > uint64(len(d.b)/size) {
-		d.fail("more reigns than fit")
-		return h
+	if d.err != nil {
+		return cluster.History{}
 	}
-	if n > 0 {
-		h.Reigns = make([]cluster.Reign, n)
+	h, rest, err := cluster.DecodeHistory(d.b)
+	if err != nil {
+		d.err, d.b = fmt.Errorf("%w: %w", errWire, err), nil
+		return cluster.History{}
 	}
-	for i := range h.Reigns {
-		h.Reigns[i] = cluster.Reign{Epoch: cluster.Epoch(d.u64()), ID: d.id(), First: cluster.LSN(d.u64())}
-	}
+	d.b = rest
 	return h
 }
 
