@@ -26,7 +26,6 @@ type block struct {
 	seq       uint64
 	number    uint32
 	low, high cluster.LSN // of its records, the dead included
-	captured  bool        // while active: a capture holds a part of it
 	gone      bool
 }
 
@@ -95,10 +94,6 @@ func (t *table) room(size int) (*block, error) {
 	}
 	full := t.blockSize()
 	if size >= full/4 {
-		// A capture may have sent a part of the active block. Then nothing may be appended to that behind a newer block.
-		if t.active != nil && t.active.captured {
-			t.seal()
-		}
 		return t.newBlock(make([]byte, 0, size))
 	}
 	t.seal()

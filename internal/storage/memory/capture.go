@@ -76,12 +76,8 @@ func (e *Engine) Capture(shard cluster.Shard, req storage.CaptureRequest) (stora
 
 // capture lists the blocks behind a position.
 func (t *table) capture(c *capture, last token) {
-	if b := t.active; b != nil {
-		if b.seq != t.seq {
-			t.seal() // what is written next must lie behind everything that is captured
-		} else {
-			b.captured = true
-		}
+	if b := t.active; b != nil && b.seq != t.seq {
+		t.seal() // what is written next must lie behind everything that is captured
 	}
 	above := c.token.above
 	i, _ := slices.BinarySearchFunc(t.order, last.seq, func(b *block, seq uint64) int {

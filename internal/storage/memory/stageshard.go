@@ -17,6 +17,7 @@ type stagedShard struct {
 	kind   storage.StageKind
 
 	full   *table  // nil unless the shard is built from nothing
+	whole  bool    // full has been complete
 	graves []grave // of full: tombstones in the order in which they came, put in order by finish
 	// chunks goes on top: of the base's shard; or, while a delta is streamed, of full. The first done of them are of
 	// finished deltas and of the log.
@@ -91,9 +92,9 @@ func (sh *stagedShard) begin(kind storage.StageKind, lsn, horizon cluster.LSN, r
 	case kind == storage.StageFull:
 		sh.drop()
 		t := newTable(&sh.s.e.cfg, &sh.s.held)
-		sh.full, sh.kind, sh.end = &t, storage.StageFull, 0
+		sh.full, sh.kind, sh.end, sh.whole = &t, storage.StageFull, 0, false
 		sh.lsn = lsn
-	case sh.full != nil && sh.end == 0, sh.full == nil && sh.kind == storage.StageFull:
+	case sh.full != nil && !sh.whole, sh.full == nil && sh.kind == storage.StageFull:
 		return fmt.Errorf("%w: a delta on top of a shard that is not complete", storage.ErrIncomplete)
 	default:
 		sh.cut(sh.done)
@@ -146,7 +147,7 @@ func (sh *stagedShard) block(data, token []byte) error {
 	}
 	if len(data) > 0 {
 		data = data[:len(data):len(data)]
-		if sh.full != nil && sh.end == 0 {
+		if sh.full != nil && !sh.whole {
 			err = sh.work(func(t *table) error { return t.take(data, 0, &sh.graves) })
 		} else {
 			sh.chunks = append(sh.chunks, chunk{data: data, above: sh.end})
@@ -179,7 +180,7 @@ func (sh *stagedShard) finish() error {
 		if err != nil {
 			return err
 		}
-		sh.graves = nil
+		sh.graves, sh.whole = nil, true
 		sh.cut(0)
 	}
 	sh.done = len(sh.chunks)
@@ -240,7 +241,6 @@ func (t *table) take(data []byte, above cluster.LSN, graves *[]grave) error {
 }
 
 func (t *table) takeBlock(data []byte, above cluster.LSN, graves *[]grave) error {
-	t.seal() // what is written next must lie behind
 	b, err := t.newBlock(data)
 	if err != nil {
 		return err

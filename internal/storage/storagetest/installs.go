@@ -41,11 +41,13 @@ func testRehistory(t *testing.T, open Factory) {
 			s.stream(shard, storage.StageFull)
 		}
 	}
+	cut := s.firstBlock(shards[1])
 	for i := range 20 {
-		old.write(set(keyspace[i], "tail that is lost"))
+		old.write(set(keyspace[i], "tail that is lost"), set(fmt.Appendf(nil, "%stail", keyspace[30]), "lost"))
 		next.write(set(keyspace[i], "new"), set(keyspace[i+60], "new"))
 	}
 	s.stream(shards[0], storage.StageFull) // above the common end
+	s.resumePart(shards[1], cut)           // cut below it, resumed above it
 	if err := s.st.Rehistory(next.hist); err != nil {
 		t.Fatalf("rehistory: %v", err)
 	}
@@ -65,6 +67,25 @@ func testRehistory(t *testing.T, open Factory) {
 	s.replay(next.lsn)
 	s.install()
 	check(t, dst, next.at(next.lsn), keyspace)
+}
+
+// firstBlock streams one block of a shard.
+func (s *syncer) firstBlock(shard cluster.Shard) storage.CaptureRequest {
+	s.t.Helper()
+	return s.resumePart(shard, storage.CaptureRequest{})
+}
+
+// resumePart streams one more block of a shard.
+func (s *syncer) resumePart(shard cluster.Shard, req storage.CaptureRequest) storage.CaptureRequest {
+	s.t.Helper()
+	c, err := s.src.e.Capture(shard, req)
+	s.src.must(err)
+	defer c.Close()
+	s.src.must(s.st.Begin(shard, storage.StageFull, c.LSN(), c.Horizon(), len(req.Token) > 0))
+	b, err := c.Next()
+	s.src.must(err)
+	s.src.must(s.st.Block(shard, b.Data, b.Token))
+	return storage.CaptureRequest{Token: b.Token, Position: s.st.Position(shard).LSN}
 }
 
 // testBaseThatParted: a replica has a tail that the new primary does not have. Only the shards concerned are sent in full; others
@@ -150,6 +171,9 @@ func testIncompleteInstall(t *testing.T, open Factory) {
 	}
 	if err := s.st.End(shards[0]); err == nil {
 		t.Fatalf("a stream that never began has ended")
+	}
+	if err := s.st.Begin(shards[0], storage.StageFull, src.lsn, 0, true); !errors.Is(err, storage.ErrToken) {
+		t.Fatalf("resume of a stream that never began: %v, want ErrToken", err)
 	}
 	s.stream(shards[0], storage.StageFull)
 	refused("install with a shard missing", s.st.Install(src.lsn))

@@ -32,7 +32,14 @@ func testCapturePoint(t *testing.T, open Factory) {
 		src.write(deletion(key))
 	}
 	shard := shardOf(keys[0])
-	for _, above := range []cluster.LSN{0, 200, 350} {
+	for round := range 4 { // so that there are records that the cleaner has moved
+		for i, key := range keys {
+			if i%5 != round {
+				src.write(set(key, string(bytes.Repeat([]byte{'v'}, 300))))
+			}
+		}
+	}
+	for _, above := range []cluster.LSN{0, 200, 700, 1000, src.lsn - 50} {
 		c, err := src.e.Capture(shard, storage.CaptureRequest{Above: above})
 		src.must(err)
 		at := src.at(c.LSN())
@@ -152,12 +159,25 @@ func testForeignToken(t *testing.T, open Factory) {
 	c, err := src.e.Capture(shard, storage.CaptureRequest{Token: own, Position: lsn})
 	src.must(err)
 	c.Close()
+	void := func(what string, token []byte, lsn cluster.LSN) {
+		t.Helper()
+		_, err := src.e.Capture(shard, storage.CaptureRequest{Token: token, Position: lsn})
+		if !errors.Is(err, storage.ErrToken) {
+			t.Errorf("token of content %s: %v, want ErrToken", what, err)
+		}
+	}
 	src.must(src.e.Reset())
 	again := primary(t, src.e)
 	again.fill("token", 50, 100)
-	if _, err := src.e.Capture(shard, storage.CaptureRequest{Token: own, Position: lsn}); !errors.Is(err, storage.ErrToken) {
-		t.Errorf("token of content that was reset: %v, want ErrToken", err)
-	}
+	void("that was reset", own, lsn)
+	own, lsn = tokenOf(again)
+	copyAll(t, replica(t, again, again.e), other)
+	copyAll(t, replica(t, again, other), src.e) // the same content, in other places
+	void("that was installed over", own, lsn)
+	own, lsn = tokenOf(again)
+	slot := cluster.KeySlot(keys[0])
+	src.must(src.e.DropSlots(cluster.Slots(slot, slot)))
+	void("of which a slot was dropped", own, lsn)
 }
 
 // testResumeHorizon: a resume is refused when a tombstone may be gone that the first part did not have.
@@ -176,10 +196,16 @@ func testResumeHorizon(t *testing.T, open Factory) {
 	src.write(deletion(bytes.Clone(first.Key))) // it was sent as alive
 	c, err = src.e.Capture(shard, req)
 	src.must(err)
+	// One more block is sent, at a position above the deletion, and cut again: the deletion itself is still to come.
+	b, err = c.Next()
+	src.must(err)
 	c.Close()
+	later := storage.CaptureRequest{Token: b.Token, Position: c.LSN()}
 	src.purge(src.lsn, 0)
-	if _, err := src.e.Capture(shard, req); !errors.Is(err, storage.ErrHorizon) {
-		t.Fatalf("resume behind the horizon: %v, want ErrHorizon", err)
+	for _, req := range []storage.CaptureRequest{req, later} {
+		if _, err := src.e.Capture(shard, req); !errors.Is(err, storage.ErrHorizon) {
+			t.Fatalf("resume behind the horizon, at %d: %v, want ErrHorizon", req.Position, err)
+		}
 	}
 }
 

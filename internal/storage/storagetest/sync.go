@@ -81,6 +81,13 @@ func testSync(t *testing.T, open Factory) {
 		check(rt, dst, rep.at(rep.lsn), keyspace)
 		copyAll(rt, rep, last)
 		check(rt, last, rep.at(rep.lsn), keyspace)
+		for _, n := range []*node{rep, replica(rt, rep, last)} {
+			n.purge(n.lsn, 0)
+			if left := n.e.Stats().Tombstones; left != 0 {
+				rt.Fatalf("%d tombstones are left after all were purged", left)
+			}
+			check(rt, n.e, n.at(n.lsn), keyspace)
+		}
 	})
 }
 
