@@ -144,7 +144,8 @@ func (r *ring) room(size int) *chunk {
 			return c
 		}
 	}
-	grow := min(chunkSize, max(4<<10, int(r.bytes)))
+	// A new chunk must not push out most of a small ring.
+	grow := int(min(chunkSize, max(4<<10, min(r.bytes, r.limit/8))))
 	c := &chunk{buf: make([]byte, 0, max(grow, size)), prev: r.end, last: r.end}
 	r.chunks = append(r.chunks, c)
 	r.bytes += int64(cap(c.buf))
