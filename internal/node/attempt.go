@@ -84,6 +84,9 @@ func (a *attempt) start() {
 		case errors.Is(err, ErrStorage):
 			kind = replica.StorageFault
 		}
+		if !a.inStep.Load() {
+			a.n.retry.failed() // also if it was refused at once: the next one waits
+		}
 		a.n.sync.failed(err)
 		a.post(kind, err)
 	}()
@@ -149,11 +152,11 @@ func (a *attempt) connect(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		a.n.retry.failed()
-		a.n.sync.failed(err)
 		if !a.untilUp {
 			return err
 		}
+		a.n.retry.failed()
+		a.n.sync.failed(err)
 	}
 }
 

@@ -196,6 +196,9 @@ func (d *driver) moved(from replica.Machine, q queued) {
 func (d *driver) arm() {
 	d.deadline.Stop()
 	if t := d.n.cfg.deadline(d.m); t > 0 {
+		if d.m.Phase == replica.Waiting {
+			t = max(t, d.n.retry.wait())
+		}
 		d.n.touch()
 		d.deadline.Reset(t)
 	}
