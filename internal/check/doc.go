@@ -1,0 +1,2 @@
+// Package check explores every state of a small cluster.
+package check
