@@ -1,0 +1,148 @@
+package kv_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	kv "github.com/hessonite/kv"
+)
+
+// outcome is what a client knows of a write.
+type outcome uint8
+
+const (
+	done outcome = iota
+	conflict
+	unknown // it may have happened, or may yet
+	failed  // it has not happened
+)
+
+type opKind uint8
+
+const (
+	opGet opKind = iota
+	opSet
+	opDelete
+	opCompare // set new if the register holds old
+)
+
+// input and output are an operation on a register, as porcupine sees it. The empty string stands for a key that holds nothing; no two
+// writes write the same.
+type input struct {
+	op       opKind
+	old, new string
+}
+
+type output struct {
+	outcome outcome
+	value   string
+}
+
+// history is what clients saw. Its clock only counts: in virtual time much happens in one moment.
+type history struct {
+	clock  atomic.Int64
+	values atomic.Int64
+	ledger ledger
+
+	mu        sync.Mutex
+	registers [nemesisRegisters][]porcupine.Operation
+}
+
+// fresh is a value that was never written.
+func (h *history) fresh() string { return fmt.Sprintf("v%d", h.values.Add(1)) }
+
+// call is the moment at which an operation begins.
+func (h *history) call() int64 { return h.clock.Add(1) }
+
+func (h *history) add(i int, in input, out output, call int64) {
+	back := h.clock.Add(1)
+	if out.outcome == failed {
+		return
+	}
+	if out.outcome == unknown {
+		back = math.MaxInt64
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.registers[i] = append(h.registers[i], porcupine.Operation{Input: in, Output: out, Call: call, Return: back})
+}
+
+// register is the sequential model of one key.
+var register = porcupine.Model{
+	Init: func() any { return "" },
+	Step: func(state, in, out any) (bool, any) {
+		s, i, o := state.(string), in.(input), out.(output)
+		switch i.op {
+		case opGet:
+			return o.value == s, s
+		case opSet:
+			return true, i.new
+		case opDelete:
+			return true, ""
+		}
+		switch holds := s == i.old; {
+		case o.outcome == unknown && !holds, o.outcome == conflict && !holds:
+			return true, s
+		case o.outcome == conflict || !holds:
+			return false, s
+		}
+		return true, i.new
+	},
+	DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
+}
+
+// check asks porcupine whether each register was linearizable. It runs outside the bubble: its time-out is of real time.
+func (h *history) check(t *testing.T) {
+	for i := range h.registers {
+		switch porcupine.CheckOperationsTimeout(register, h.registers[i], time.Minute) {
+		case porcupine.Illegal:
+			t.Errorf("register %d is not linearizable", i)
+			ops := slices.Clone(h.registers[i])
+			slices.SortFunc(ops, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
+			for _, op := range ops {
+				t.Logf("%d-%d %s", op.Call, op.Return, register.DescribeOperation(op.Input, op.Output))
+			}
+		case porcupine.Unknown:
+			t.Errorf("register %d: no answer in a minute for %d operations", i, len(h.registers[i]))
+		}
+	}
+}
+
+// finalReads reads at rest everything that was recorded: the registers, the ledger and the banks, through every node.
+func (w *world) finalReads() {
+	ctx := within(w.t, time.Minute)
+	for i := range nemesisNodes {
+		n := w.nodes[i].Load()
+		for k := range nemesisRegisters {
+			if _, ok := w.read(ctx, n, k, kv.Linearizable()); !ok {
+				w.fail("register %d cannot be read through %s at rest", k, nodeID(i))
+			}
+		}
+		for range 2 {
+			w.audit(ctx, w.rng(uint64(100+i)), n)
+		}
+	}
+	lost := 0
+	for i, out := range w.history.ledger.lines {
+		_, err := w.nodes[0].Load().Get(ctx, mainKey("line", i), kv.Linearizable())
+		switch {
+		case err != nil && !errors.Is(err, kv.ErrNotFound):
+			w.fail("line %d cannot be read at rest: %v", i, err)
+		case err != nil && out == done:
+			if lost++; !w.plan.lossy {
+				w.fail("line %d was acknowledged and is gone", i)
+			}
+		case err == nil && out == failed:
+			w.fail("line %d is there, but its write has failed", i)
+		}
+	}
+	w.trace.add("%d lines, %d acknowledged ones lost", len(w.history.ledger.lines), lost)
+}
