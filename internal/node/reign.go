@@ -47,6 +47,7 @@ type required struct {
 	inView   bool
 	proposed bool   // an entry was proposed; while its outcome is unknown the member stays required
 	version  uint64 // group version that it was proposed on: decided when the view shows a higher one
+	repeated bool   // proposed on that version before, with an unknown outcome
 }
 
 func newReign(group cluster.Group, self cluster.MemberID, r *ring, now time.Time) *reign {
@@ -102,9 +103,11 @@ func (g *reign) observe(group cluster.Group, now time.Time) {
 // a moment after that: what it must have applied before it may be proposed.
 func (g *reign) require(id cluster.MemberID, now time.Time) cluster.LSN {
 	g.mu.Lock()
-	if g.required[id] == nil {
+	if r := g.required[id]; r == nil {
 		g.required[id] = &required{since: now, growing: true}
 		g.advance()
+	} else if !r.inView {
+		r.growing = true // an earlier proposal of unknown outcome; if it is refused there will be another
 	}
 	g.mu.Unlock()
 	_, end := g.ring.bounds()
@@ -116,16 +119,17 @@ func (g *reign) propose(id cluster.MemberID, version uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if r := g.required[id]; r != nil && !r.inView {
+		r.repeated = r.proposed && r.version == version
 		r.proposed, r.version = true, max(r.version, version)
 	}
 }
 
-// refused notes that the proposal on that version is known to have been refused. Earlier ones of unknown outcome were decided on
-// versions below it, and are refused too.
+// refused notes that the proposal on that version is known to have been refused. Earlier ones of unknown outcome on lower versions
+// are refused too; but one on the same version may be the very reason for the refusal: only the view will tell.
 func (g *reign) refused(id cluster.MemberID, version uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if r := g.required[id]; r != nil && r.version == version {
+	if r := g.required[id]; r != nil && r.version == version && !r.repeated {
 		r.proposed = false
 	}
 }
