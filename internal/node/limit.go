@@ -33,7 +33,8 @@ func (l *limiter) wait(ctx context.Context, n int) error {
 	if earliest := now.Add(-limitBurst); l.free.Before(earliest) {
 		l.free = earliest
 	}
-	l.free = l.free.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
+	cost := time.Duration(float64(n) / l.rate * float64(time.Second))
+	l.free = l.free.Add(cost)
 	d := l.free.Sub(now)
 	l.mu.Unlock()
 	if d <= 0 {
@@ -45,6 +46,9 @@ func (l *limiter) wait(ctx context.Context, n int) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
+		l.mu.Lock()
+		l.free = l.free.Add(-cost) // what is not sent is not paid for
+		l.mu.Unlock()
 		return ctx.Err()
 	}
 }
