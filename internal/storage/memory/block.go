@@ -11,9 +11,9 @@ import (
 const (
 	minBlock      = 4 << 10
 	maxBlock      = 1 << offsetBits
-	blockOverhead = 160 // bytes that a block takes beside its data and its list of dead records
+	blockOverhead = 200 // bytes that a block takes beside its data and its list of dead records
 	// blocksPerShard is how many blocks a shard is made of before they become larger.
-	blocksPerShard = 16
+	blocksPerShard = 32
 )
 
 // block is a run of encoded records. What lies in data and dead never changes; both only grow, and data only while the block
@@ -40,13 +40,13 @@ func (t *table) newBlock(data []byte) (*block, error) {
 			return nil, fmt.Errorf("%w: shard has %d blocks", storage.ErrFull, maxNumber)
 		}
 		if number == 0 {
-			t.blocks, number = append(t.blocks, nil), 1
+			t.blocks, t.datas, number = append(t.blocks, nil), append(t.datas, nil), 1
 		}
-		t.blocks = append(t.blocks, nil)
+		t.blocks, t.datas = append(t.blocks, nil), append(t.datas, nil)
 	}
 	t.seq++
 	b := &block{data: data, seq: t.seq, number: number}
-	t.blocks[number] = b
+	t.blocks[number], t.datas[number] = b, data
 	t.order = append(t.order, b)
 	t.grow(int64(cap(data)) + blockOverhead)
 	return b, nil
@@ -55,10 +55,11 @@ func (t *table) newBlock(data []byte) (*block, error) {
 // release lets a block go. The memory is free when no capture and no reader holds it any more.
 func (t *table) release(b *block) {
 	b.gone = true
-	t.blocks[b.number] = nil
+	t.blocks[b.number], t.datas[b.number] = nil, nil
 	t.free = append(t.free, b.number)
 	t.dead -= int64(b.deadBytes)
 	t.grow(-int64(cap(b.data)) - blockOverhead - int64(4*cap(b.dead)))
+	b.data, b.dead = nil, nil // t.order still has it
 	if t.active == b {
 		t.active = nil
 	}
@@ -117,8 +118,14 @@ func (t *table) seal() {
 		data := make([]byte, len(b.data))
 		copy(data, b.data)
 		t.grow(int64(len(data) - cap(b.data)))
-		b.data = data
+		b.data, t.datas[b.number] = data, data
 	}
+}
+
+// extend takes over a block's data with a record more. What was there is the same.
+func (t *table) extend(b *block, data []byte, lsn cluster.LSN) {
+	b.data, t.datas[b.number] = data, data
+	b.note(lsn)
 }
 
 // note takes an appended record into the block's figures.
@@ -143,3 +150,19 @@ func (t *table) bury(b *block, offset, size int) {
 		t.release(b)
 	}
 }
+
+// deadSet tells which records of a block are dead: a bit for each 16 bytes, which is less than a record has.
+type deadSet []uint64
+
+func newDeadSet(dead []uint32, size int) deadSet {
+	size = min(size, maxOffset+1)
+	set := make(deadSet, size>>10+1)
+	for _, off := range dead {
+		if int(off) < size {
+			set[off>>10] |= 1 << (off >> 4 & 63)
+		}
+	}
+	return set
+}
+
+func (s deadSet) has(off int) bool { return s[off>>10]&(1<<(off>>4&63)) != 0 }

@@ -165,17 +165,11 @@ func (c *capture) flush() storage.Block {
 
 // filter appends what was alive in a part and is above the mark to the block in the making.
 func (c *capture) filter(p *part) {
-	dead := slices.Sorted(slices.Values(p.dead))
-	i, _ := slices.BinarySearch(dead, uint32(p.from))
-	dead = dead[i:]
+	dead := newDeadSet(p.dead, len(p.data))
 	run := p.from // what lies from here up to off is sent
 	for off := p.from; off < len(p.data); {
 		size := record.SizeOf(p.data[off:])
-		drop := !p.dense && record.LSNOf(p.data[off:]) <= c.token.above
-		if len(dead) > 0 && int(dead[0]) == off {
-			dead, drop = dead[1:], true
-		}
-		if drop {
+		if dead.has(off) || !p.dense && record.LSNOf(p.data[off:]) <= c.token.above {
 			c.out = append(c.out, p.data[run:off]...)
 			run = off + size
 		} else {

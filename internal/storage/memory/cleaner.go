@@ -7,8 +7,9 @@ import (
 // cleaner is where the cleaning of a table has come.
 type cleaner struct {
 	victim *block
-	off    int // of the next record of the victim
-	cursor int // in table.order: where the next victim is looked for
+	known  deadSet // what was dead in it when it was chosen
+	off    int     // of the next record of the victim
+	cursor int     // in table.order: where the next victim is looked for
 }
 
 const (
@@ -65,7 +66,11 @@ func (t *table) pick() bool {
 		}
 	}
 	t.victim, t.off = best, 0
-	return best != nil
+	if best == nil {
+		return false
+	}
+	t.known = newDeadSet(best.dead, len(best.data))
+	return true
 }
 
 // cleanOne looks at the next record of the victim, moves it if it is alive, and returns how many bytes of work that was.
@@ -79,18 +84,20 @@ func (t *table) cleanOne() (int, error) {
 	size := record.SizeOf(raw)
 	raw = raw[:size]
 	t.off += size
+	if t.known.has(off) {
+		return 32, nil // only its header was read
+	}
 	hash := t.hash(record.KeyOf(raw))
 	s, i, ok := t.locate(makeRef(tagOf(hash), v.number, off))
 	if !ok {
-		return 64, nil // dead: only its header was read
+		return 64, nil // it died meanwhile
 	}
 	b, err := t.room(size)
 	if err != nil {
 		return 0, err
 	}
 	s.refs[i] = makeRef(tagOf(hash), b.number, len(b.data))
-	b.data = append(b.data, raw...)
-	b.note(record.LSNOf(raw))
+	t.extend(b, append(b.data, raw...), record.LSNOf(raw))
 	t.moved += int64(size)
 	t.bury(v, off, size)
 	return size, nil

@@ -150,10 +150,10 @@ func (e *Engine) Apply(lsn cluster.LSN, recs []record.Record) error {
 		r := recs[i]
 		r.LSN = lsn
 		sh := e.shard(r.Slot)
-		if err := sh.put(&r); err != nil {
-			return fmt.Errorf("append a record of %d bytes to shard %d: %w", r.Size(), r.Slot.Shard(), err)
-		}
 		size := r.Size()
+		if err := sh.put(&r, size); err != nil {
+			return fmt.Errorf("append a record of %d bytes to shard %d: %w", size, r.Slot.Shard(), err)
+		}
 		sh.written += int64(size)
 		sh.changed.Store(uint64(lsn))
 		if r.ExpiresAt != 0 {

@@ -31,7 +31,7 @@ const (
 	minSegment    = 8
 	maxSegment    = 512 // refs; above it a segment is split, which takes about two microseconds
 	maxDepth      = 16
-	segmentHeader = 56 // bytes, with its place in the directory
+	segmentHeader = 72 // bytes, with its place in the directory
 )
 
 // segment is an open-addressed table of refs with linear probing. Its length is a power of two.
@@ -41,29 +41,54 @@ type segment struct {
 	depth uint8 // bits of the tag that its refs have in common
 }
 
+// place is a place of the directory. It repeats the segment's refs, so that looking up goes from here to the ref.
+type place struct {
+	refs []ref
+	s    *segment
+}
+
 // index is an extendible hash table: a directory of segments by the first bits of the tag. Growing splits one segment.
 type index struct {
-	dir   []*segment // 1<<depth; several neighbouring places may hold one segment
+	dir   []place // 1<<depth; several neighbouring places may hold one segment
 	depth uint8
+}
+
+// refs are those of the segment of a tag; none if the index is empty.
+func (x *index) refs(tag uint32) []ref {
+	if len(x.dir) == 0 {
+		return nil
+	}
+	return x.dir[tag>>(tagBits-x.depth)].refs
 }
 
 func (x *index) segment(tag uint32) *segment {
 	if len(x.dir) == 0 {
 		return nil
 	}
-	return x.dir[tag>>(tagBits-x.depth)]
+	return x.dir[tag>>(tagBits-x.depth)].s
+}
+
+// publish puts a segment at its places in the directory. The tag is one that falls in it.
+func (x *index) publish(s *segment, tag uint32) {
+	span := 1 << (x.depth - s.depth)
+	first := int(tag>>(tagBits-s.depth)) * span
+	for i := first; i < first+span; i++ {
+		x.dir[i] = place{s.refs, s}
+	}
 }
 
 // insert adds a ref that is not there yet and returns how many bytes more the index takes.
 func (x *index) insert(r ref) (grown int) {
 	if len(x.dir) == 0 {
-		x.dir = []*segment{{refs: make([]ref, minSegment)}}
+		x.dir = make([]place, 1)
+		x.publish(&segment{refs: make([]ref, minSegment)}, 0)
 		grown = minSegment*8 + segmentHeader
 	}
 	s := x.segment(r.tag())
 	for s.used+1 > len(s.refs)*7/8 {
 		if len(s.refs) < maxSegment || s.depth == maxDepth {
 			grown += s.enlarge()
+			x.publish(s, r.tag())
 		} else {
 			grown += x.split(s, r.tag())
 			s = x.segment(r.tag())
@@ -116,9 +141,9 @@ func (s *segment) enlarge() int {
 // split divides a segment by the next bit of the tag.
 func (x *index) split(s *segment, tag uint32) (grown int) {
 	if s.depth == x.depth {
-		dir := make([]*segment, 2*len(x.dir))
-		for i, seg := range x.dir {
-			dir[2*i], dir[2*i+1] = seg, seg
+		dir := make([]place, 2*len(x.dir))
+		for i, p := range x.dir {
+			dir[2*i], dir[2*i+1] = p, p
 		}
 		x.dir = dir
 		x.depth++
@@ -126,8 +151,6 @@ func (x *index) split(s *segment, tag uint32) (grown int) {
 	var buf [maxSegment]ref
 	old := append(buf[:0], s.refs...)
 	bit := uint32(1) << (tagBits - 1 - s.depth)
-	span := 1 << (x.depth - s.depth) // places of the segment in the directory
-	first := int(tag>>(tagBits-s.depth)) * span
 	s.depth++
 	upper := &segment{refs: make([]ref, len(s.refs)), depth: s.depth}
 	clear(s.refs)
@@ -141,9 +164,8 @@ func (x *index) split(s *segment, tag uint32) (grown int) {
 			s.add(r)
 		}
 	}
-	for i := first + span/2; i < first+span; i++ {
-		x.dir[i] = upper
-	}
+	x.publish(s, tag&^bit)
+	x.publish(upper, tag|bit)
 	return 8*len(upper.refs) + segmentHeader
 }
 

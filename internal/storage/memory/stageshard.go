@@ -195,7 +195,7 @@ func (sh *stagedShard) apply(r *record.Record) error {
 	size := r.Size()
 	if sh.full != nil {
 		return sh.work(func(t *table) error {
-			if err := t.put(r); err != nil {
+			if err := t.put(r, size); err != nil {
 				return err
 			}
 			return t.clean(size)
@@ -275,8 +275,7 @@ func (t *table) takeCopy(data []byte, above cluster.LSN, graves *[]grave) error 
 			return err
 		}
 		at := makeRef(tagOf(hash), b.number, len(b.data))
-		b.data = record.Append(b.data, &r)
-		b.note(r.LSN)
+		t.extend(b, record.Append(b.data, &r), r.LSN)
 		t.enter(&r, size, hash, at)
 		if r.Tombstone {
 			*graves = append(*graves, grave{r.LSN, hash})

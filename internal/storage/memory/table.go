@@ -17,14 +17,15 @@ type settings struct {
 
 // table is the content of one shard, in the base or in a staging store. Its owner orders the access.
 type table struct {
+	index  index
+	datas  [][]byte // the data of blocks by number, so that looking up need not go by way of the block
+	blocks []*block // by number; [0] is never used
 	cfg    *settings
 	gauge  *atomic.Int64 // bytes held by all tables of the owner
 	held   int64         // bytes held by this one
-	index  index
-	blocks []*block // by number; [0] is never used
-	free   []uint32 // numbers without a block
-	order  []*block // by sequence; those that are gone are swept out now and then
-	gone   int      // of order
+	free   []uint32      // numbers without a block
+	order  []*block      // by sequence; those that are gone are swept out now and then
+	gone   int           // of order
 	active *block
 	seq    uint64
 
@@ -57,22 +58,27 @@ func (t *table) grow(n int64) {
 func (t *table) hash(key []byte) uint64 { return maphash.Bytes(t.cfg.seed, key) }
 
 // at is the encoded record that a ref points to, and whatever follows it in its block.
-func (t *table) at(r ref) []byte { return t.blocks[r.number()].data[r.offset():] }
+func (t *table) at(r ref) []byte { return t.datas[r.number()][r.offset():] }
 
-// find looks a key up: its segment and its place there.
-func (t *table) find(hash uint64, key []byte) (s *segment, place uint32, ok bool) {
+// find looks a key up: the refs of its segment and its place there.
+func (t *table) find(hash uint64, key []byte) (refs []ref, place uint32, ok bool) {
 	tag := tagOf(hash)
-	if s = t.index.segment(tag); s == nil {
+	refs = t.index.refs(tag)
+	if len(refs) == 0 {
 		return nil, 0, false
 	}
-	mask := uint32(len(s.refs) - 1)
+	mask := uint32(len(refs) - 1)
 	for i := tag & mask; ; i = (i + 1) & mask {
-		r := s.refs[i]
+		r := refs[i]
 		if r == 0 {
-			return s, 0, false
+			return refs, 0, false
 		}
-		if r.tag() == tag && bytes.Equal(record.KeyOf(t.at(r)), key) {
-			return s, i, true
+		if r.tag() != tag {
+			continue
+		}
+		raw := t.at(r)
+		if off, n := record.HeadOf(raw).Key(); n == len(key) && bytes.Equal(raw[off:off+n], key) {
+			return refs, i, true
 		}
 	}
 }
@@ -95,23 +101,21 @@ func (t *table) locate(want ref) (s *segment, place uint32, ok bool) {
 
 // get is the encoded newest record of a key. It is valid as long as somebody holds it: what lies in a block never changes.
 func (t *table) get(hash uint64, key []byte) ([]byte, bool) {
-	s, i, ok := t.find(hash, key)
+	refs, i, ok := t.find(hash, key)
 	if !ok {
 		return nil, false
 	}
-	return t.at(s.refs[i]), true
+	return t.at(refs[i]), true
 }
 
-// put appends a record and makes it the newest of its key.
-func (t *table) put(r *record.Record) error {
-	size := r.Size()
+// put appends a record of that size and makes it the newest of its key.
+func (t *table) put(r *record.Record, size int) error {
 	b, err := t.room(size)
 	if err != nil {
 		return err
 	}
 	offset := len(b.data)
-	b.data = record.Append(b.data, r)
-	b.note(r.LSN)
+	t.extend(b, record.Append(b.data, r), r.LSN)
 	hash := t.hash(r.Key)
 	t.enter(r, size, hash, makeRef(tagOf(hash), b.number, offset))
 	if r.Tombstone {
@@ -122,11 +126,11 @@ func (t *table) put(r *record.Record) error {
 
 // enter makes the record at a ref the newest of its key.
 func (t *table) enter(r *record.Record, size int, hash uint64, at ref) {
-	s, i, found := t.find(hash, r.Key)
+	refs, i, found := t.find(hash, r.Key)
 	wasThere, oldExpiry := false, int64(0)
 	if found {
-		old := s.refs[i]
-		s.refs[i] = at
+		old := refs[i]
+		refs[i] = at
 		wasThere, oldExpiry = t.kill(old)
 	} else {
 		if n := t.index.insert(at); n != 0 {
@@ -157,21 +161,23 @@ func (t *table) enter(r *record.Record, size int, hash uint64, at ref) {
 
 // kill takes a record, which the index does not point to any more, out of the figures and marks it dead.
 func (t *table) kill(old ref) (entry bool, expiry int64) {
-	b := t.blocks[old.number()]
-	r, size := record.Trusted(b.data[old.offset():])
+	raw := t.at(old)
+	h := record.HeadOf(raw)
+	size := h.Size()
 	t.live -= int64(size)
-	if r.Tombstone {
+	if h.Tombstone() {
 		t.tombs--
 		t.tombBytes -= int64(size)
 	} else {
 		t.entries--
-		t.counts[r.Slot%cluster.SlotsPerShard]--
-		if r.ExpiresAt != 0 {
+		t.counts[h.Slot()%cluster.SlotsPerShard]--
+		if h.Expires() {
 			t.expiring--
+			expiry = record.ExpiryOf(raw)
 		}
 	}
-	t.bury(b, old.offset(), size)
-	return !r.Tombstone, r.ExpiresAt
+	t.bury(t.blocks[old.number()], old.offset(), size)
+	return !h.Tombstone(), expiry
 }
 
 // remove takes the entry or tombstone at a place of the index out of the table, without a trace.
