@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -74,10 +75,10 @@ func dump(t testing.TB, n *kv.Node) map[string]string {
 // same fails unless two nodes hold the same entries with the same versions.
 func same(t testing.TB, a, b *kv.Node) {
 	t.Helper()
-	x, y := dump(t, a), dump(t, b)
-	if maps.Equal(x, y) {
+	if sameScan(t, a, b) {
 		return
 	}
+	x, y := dump(t, a), dump(t, b)
 	n := 0
 	for _, k := range slices.Sorted(maps.Keys(x)) {
 		if x[k] != y[k] {
@@ -94,6 +95,34 @@ func same(t testing.TB, a, b *kv.Node) {
 		}
 	}
 	t.Fatalf("%d entries on one, %d on the other", len(x), len(y))
+}
+
+// sameScan compares two nodes entry by entry: both scans have one order.
+func sameScan(t testing.TB, a, b *kv.Node, opts ...kv.ScanOption) bool {
+	t.Helper()
+	ctx := within(t, 10*time.Minute)
+	opts = append(opts, kv.EarlierData())
+	next, stop := iter.Pull2(b.Scan(ctx, nil, opts...))
+	defer stop()
+	for x, err := range a.Scan(ctx, nil, opts...) {
+		must(t, err)
+		y, err, ok := next()
+		must(t, err)
+		if !ok || !bytes.Equal(x.Key, y.Key) || !bytes.Equal(x.Value, y.Value) || x.Version != y.Version || !x.ExpiresAt.Equal(y.ExpiresAt) {
+			return false
+		}
+	}
+	_, err, more := next()
+	must(t, err)
+	return !more
+}
+
+// sameSlot fails unless two nodes hold the same entries in a slot.
+func sameSlot(t testing.TB, a, b *kv.Node, slot cluster.Slot) {
+	t.Helper()
+	if !sameScan(t, a, b, kv.InSlot(slot)) {
+		t.Fatalf("slot %d differs", slot)
+	}
 }
 
 // inStep waits until a replica is Following and has everything that the primary has.
@@ -133,6 +162,15 @@ func follow(t testing.TB, c *kvtest.Cluster, i, of int) *kv.Node {
 	must(t, c.Node(i).Replicate(within(t, time.Minute), kvtest.ID(of)))
 	inSync(t, c, i)
 	return c.Node(i)
+}
+
+// settle waits until every node has the present view.
+func settle(t testing.TB, c *kvtest.Cluster) {
+	t.Helper()
+	for i := range c.Len() {
+		must(t, c.Node(i).Wait(within(t, time.Minute), func(s kv.Status) bool { return s.View == c.Coordinator.View().Version }))
+	}
+	synctest.Wait()
 }
 
 // transitions records the states that a node passes.

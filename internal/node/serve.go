@@ -93,6 +93,14 @@ func (n *Node) decide(s *session, o *offer) *answer {
 		a.Entries = stats.Entries * int64(full) / cluster.NumShards
 		n.startRound(s, o, a)
 	}
+	switch {
+	case full > 0:
+		n.counters.syncKind(storage.StageFull)
+	case a.Streams > 0:
+		n.counters.syncKind(storage.StageDelta)
+	default:
+		n.counters.syncKind(storage.StageLog)
+	}
 	return a
 }
 
