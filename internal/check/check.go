@@ -20,7 +20,7 @@ type Config struct {
 	Records  int     // writes a run, at most 2
 	InFlight int     // messages to a replica, at most 2; beside them there may be one from it. 0: each arrives as it is sent
 	Reorder  bool    // messages outlive their attempt
-	Restarts bool    // who died may come back
+	Stay     bool    // who died stays dead
 	Only     []uint8 // kinds of faults and orders; nil: all
 	Defects  Defects
 	MaxState int // ends the search with an error; 0: 8 million
@@ -32,7 +32,7 @@ type Defects struct {
 	NoAttemptCheck bool                 // messages of older attempts are taken
 	NoDeadline     replica.DeadlineKind // this deadline does not exist
 	EarlySwitch    bool                 // a staging store is installed before it is one consistent prefix
-	NoLeaseWait    bool                 // a promotion does not wait for the old lease
+	NoLeaseWait    bool                 // neither a promotion nor a new lease waits for the old lease
 	NoSeal         bool                 // seals are given, and not obeyed
 	AckStaging     bool                 // a staging store acknowledges
 	SameEpoch      bool                 // a primary that restarted is granted a lease in the epoch of its former self
@@ -58,7 +58,8 @@ type Checker struct {
 	steps        map[stepKey]*stepResult
 	rules        func(replica.Machine, replica.Event) (replica.Machine, []replica.Action, error)
 	seedA, seedB maphash.Seed
-	faults       []string // of the model itself, or of what it calls
+	faults       []string     // of the model itself, or of what it calls
+	watch        func(*state) // told of each state, for tests
 }
 
 // String is the bounds in one line.

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -61,6 +62,9 @@ func (c *Checker) Run() (Result, error) {
 				return x.counterexample(r, first, done, bad)
 			}
 			x.rest = append(x.rest, c.rests(s))
+			if c.watch != nil {
+				c.watch(s)
+			}
 			c.expand(s, func(st step, t *state) {
 				r.Edges++
 				to, isNew := x.add(t, done, st)
@@ -76,8 +80,8 @@ func (c *Checker) Run() (Result, error) {
 			}
 			done++
 		}
-		if len(x.parent) > c.cfg.MaxState {
-			return r, fmt.Errorf("more than %d states", c.cfg.MaxState)
+		if len(x.parent) > c.cfg.MaxState || c.views.full {
+			return r, fmt.Errorf("more than %d states, or %d views", c.cfg.MaxState, math.MaxUint16)
 		}
 		frontier, next = next, frontier[:0]
 	}

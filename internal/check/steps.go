@@ -154,7 +154,7 @@ func (c *Checker) expand(s *state, emit func(step, *state)) {
 	x.coordinator()
 	for i := range uint8(numNodes) {
 		if !s.nodes[i].has(alive) {
-			if c.cfg.Restarts {
+			if !c.cfg.Stay {
 				x.try(stRestart, i, 0, func(s *state) { s.restart(i, c.cfg.Kinds[i]) })
 			}
 			continue

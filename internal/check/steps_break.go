@@ -78,13 +78,15 @@ func (x *expansion) ordersFor(i uint8, v *view, g *group) {
 	bit := uint8(1) << i
 	if n.has(alive) && n.view != 0 {
 		version := c.views.get(n.view).Version
-		for kind, event := range map[uint8]replica.EventKind{stDetach: replica.Detach, stReset: replica.Reset} {
-			x.order(kind, i, 0, func(s *state) bool {
+		tell := func(event replica.EventKind) func(*state) bool {
+			return func(s *state) bool {
 				ok := c.event(s, i, replica.Event{Kind: event, View: version})
 				c.reconcile(s, i)
 				return ok
-			})
+			}
 		}
+		x.order(stDetach, i, 0, tell(replica.Detach))
+		x.order(stReset, i, 0, tell(replica.Reset))
 	}
 	if v.stores[i] != 0 && v.home[i] == 0 {
 		if g.there && g.primary != 0 {

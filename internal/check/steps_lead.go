@@ -167,7 +167,7 @@ func (x *expansion) grants(i uint8) bool {
 	v := x.c.views.get(s.view)
 	g, holder := &v.groups[n.group], s.lease[n.group-1]
 	return g.primary == i+1 && g.epoch == n.epoch && g.transition == cluster.NoTransition && v.stores[i] == n.store &&
-		(g.opener == n.inc || x.c.cfg.Defects.SameEpoch) && (holder == 0 || holder == i+1)
+		(g.opener == n.inc || x.c.cfg.Defects.SameEpoch) && (holder == 0 || holder == i+1 || x.c.cfg.Defects.NoLeaseWait)
 }
 
 // grant: the answer to a node's request. A late one is of no use to the node, which counts from before it asked.

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/hessonite/kv/cluster"
 )
@@ -12,6 +13,7 @@ type views struct {
 	byText  map[string]uint16
 	list    []*view
 	applied map[viewCommand]uint16
+	full    bool // more came up than two bytes can name
 }
 
 // view is a real view, and what the model asks of it often.
@@ -71,6 +73,10 @@ func (vs *views) intern(v cluster.View) uint16 {
 	text := v.String() + since(v)
 	if id, ok := vs.byText[text]; ok {
 		return id
+	}
+	if len(vs.list) > math.MaxUint16 {
+		vs.full = true
+		return uint16(len(vs.list) - 1)
 	}
 	x := &view{View: v, id: uint16(len(vs.list)), invalid: v.Check()}
 	for id, n := range v.Nodes {

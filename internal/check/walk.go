@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 )
 
@@ -9,25 +10,23 @@ import (
 // is held against what must never be, and at the end of each walk there must be a path to rest. Result.Violation and Path tell of
 // the first walk that fails. The same seed walks the same ways.
 func (c *Checker) Walk(seed uint64, walks, length int) (Result, error) {
-	first, err := c.start()
-	if err != nil {
-		return Result{}, err
-	}
 	r := Result{}
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for range walks {
+	var first state
+	for n := range walks {
+		if n%100 == 0 { // the views of old walks are of no use to new ones
+			r.Views += len(c.views.list)
+			c.views = newViews()
+			var err error
+			if first, err = c.start(); err != nil {
+				return r, err
+			}
+		}
 		s := first
 		path := []string{c.describe(&s)}
 		for range length {
-			var next state
-			var by step
-			n := 0
-			c.expand(&s, func(st step, t *state) {
-				if n++; rng.IntN(n) == 0 { // each of them alike
-					next, by = *t, st
-				}
-			})
-			if n == 0 {
+			next, by, ok := c.wander(&s, rng)
+			if !ok {
 				break
 			}
 			s = next
@@ -43,6 +42,8 @@ func (c *Checker) Walk(seed uint64, walks, length int) (Result, error) {
 		}
 		r.States++
 		switch ok, err := c.canRest(s); {
+		case c.views.full:
+			return r, fmt.Errorf("more than %d views", math.MaxUint16)
 		case err != nil:
 			return r, err
 		case !ok:
@@ -50,8 +51,31 @@ func (c *Checker) Walk(seed uint64, walks, length int) (Result, error) {
 			return r, nil
 		}
 	}
-	r.Views, r.Steps = len(c.views.list), len(c.steps)
+	r.Views, r.Steps = r.Views+len(c.views.list), len(c.steps)
 	return r, nil
+}
+
+// wander picks one of the steps from the state, faults and orders seldom, so that they hit a cluster that is busy with something else.
+func (c *Checker) wander(s *state, rng *rand.Rand) (next state, by step, ok bool) {
+	var picked [2]struct {
+		n    int
+		next state
+		by   step
+	}
+	c.expand(s, func(st step, t *state) {
+		p := &picked[0]
+		if st.kind >= numFree {
+			p = &picked[1]
+		}
+		if p.n++; rng.IntN(p.n) == 0 { // each of its class alike
+			p.next, p.by = *t, st
+		}
+	})
+	p := &picked[0]
+	if p.n == 0 || picked[1].n > 0 && rng.IntN(12) == 0 {
+		p = &picked[1]
+	}
+	return p.next, p.by, p.n > 0
 }
 
 // canRest looks for a path to rest by free steps.
