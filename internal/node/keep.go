@@ -22,13 +22,14 @@ type keep struct {
 	mu    sync.Mutex
 	epoch cluster.Epoch // of the lease
 	group cluster.GroupID
-	over  *time.Timer // fires when the lease is over
+	over  *time.Timer // calls expired when the lease is over
 	given bool        // since the last beat was sent, the lease was given back: its answer does not count
 }
 
 func newKeep(n *Node, keeper cluster.Keeper) *keep {
 	k := &keep{n: n, keeper: keeper, wake: make(chan struct{}, 1)}
-	k.over = time.NewTimer(time.Hour)
+	// Not in run's loop: a beat that nobody answers must not hold the end of the lease up.
+	k.over = time.AfterFunc(time.Hour, k.expired)
 	k.over.Stop()
 	return k
 }
@@ -55,9 +56,6 @@ func (k *keep) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-k.over.C:
-			k.expired()
-			continue
 		case <-timer.C:
 		case <-k.wake:
 		}
