@@ -26,7 +26,10 @@ func forget(t *testing.T, by *kv.Node, id string) {
 		if !errors.Is(err, cluster.ErrAlive) {
 			t.Fatal(err)
 		}
-		time.Sleep(50 * time.Millisecond)
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
 	}
 }
 

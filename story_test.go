@@ -32,12 +32,12 @@ var storySteps = []struct {
 	{"after the switch", "installed", 1},
 }
 
-// story is one run of the failure that this library exists for. strike kills the primary in one way or another.
-type story struct {
-	r, p   *kv.Node
-	pID    string
-	strike func()
-	forget func(t *testing.T)
+// stage is where the story is played: a primary, a replica, and the two ways for the primary to die.
+type stage struct {
+	p, r        *kv.Node
+	coordinator cluster.Coordinator
+	kill        func() // its connections break, nobody is told
+	silence     func() // they stay, but nothing comes any more
 }
 
 // TestReplicaLeavesRecoveryWhenPrimaryDies: whatever step an attach has come to when its primary dies, the node gets out of recovery, and
@@ -45,6 +45,10 @@ type story struct {
 func TestReplicaLeavesRecoveryWhenPrimaryDies(t *testing.T) {
 	for _, s := range storySteps {
 		for _, way := range []string{"closes", "goes silent"} {
+			t.Run(fmt.Sprintf("TCP/%s/%s", s.name, way), func(t *testing.T) {
+				t.Parallel()
+				storyOverTCP(t, s.step, s.nth, way == "goes silent")
+			})
 			t.Run(fmt.Sprintf("in process/%s/%s", s.name, way), func(t *testing.T) {
 				bubble(t, func(t *testing.T) { storyInProcess(t, s.step, s.nth, way == "goes silent") })
 			})
@@ -52,29 +56,61 @@ func TestReplicaLeavesRecoveryWhenPrimaryDies(t *testing.T) {
 	}
 }
 
+// trigger stops the replica at the nth time that it passes a step, once it is armed.
+type trigger struct {
+	step string
+	gate *gate
+
+	mu    sync.Mutex
+	armed bool
+	left  int
+}
+
+func newTrigger(step string, nth int) *trigger {
+	return &trigger{step: step, left: nth, gate: newGate()}
+}
+
+func (g *trigger) arm() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.armed = true
+}
+
+func (g *trigger) pass(step string) error {
+	g.mu.Lock()
+	hit := g.armed && step == g.step
+	if hit {
+		g.left--
+		hit = g.left == 0
+	}
+	g.mu.Unlock()
+	if hit {
+		g.gate.pass()
+	}
+	return nil
+}
+
 func storyInProcess(t *testing.T, step string, nth int, silent bool) {
-	var mu sync.Mutex
-	armed, left := false, nth
-	g := newGate()
+	g := newTrigger(step, nth)
 	c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 		o.SyncPatience = 5 * time.Second
 		if i == 1 {
-			kv.SetStep(o, func(s string) error {
-				mu.Lock()
-				hit := armed && s == step
-				if hit {
-					left--
-					hit = left == 0
-				}
-				mu.Unlock()
-				if hit {
-					g.pass()
-				}
-				return nil
-			})
+			kv.SetStep(o, g.pass)
 		}
 	}))
-	p, r := c.Node(0), c.Node(1)
+	play(t, g, silent, stage{
+		p: c.Node(0), r: c.Node(1), coordinator: c.Coordinator,
+		kill: func() { c.Kill(0) },
+		silence: func() {
+			c.CutCoordinator(0, true)
+			c.Network.Hang(cluster.NodeID(kvtest.ID(0)), cluster.NodeID(kvtest.ID(1)))
+		},
+	})
+}
+
+// play is the story.
+func play(t *testing.T, g *trigger, silent bool, c stage) {
+	p, r, step := c.p, c.r, g.step
 	// The replica has earlier data, of slots that it gave up.
 	ctx := within(t, 10*time.Minute)
 	_, err := r.AssignSlots(ctx, cluster.AllSlots())
@@ -90,9 +126,7 @@ func storyInProcess(t *testing.T, step string, nth int, silent bool) {
 	_, err = p.AssignSlots(ctx, cluster.AllSlots())
 	must(t, err)
 	fill(t, p, "new", 2000, 100)
-	mu.Lock()
-	armed = true
-	mu.Unlock()
+	g.arm()
 	result := make(chan error, 1)
 	go func() { result <- r.Replicate(ctx, kvtest.ID(0)) }()
 	writer := make(chan struct{})
@@ -103,20 +137,22 @@ func storyInProcess(t *testing.T, step string, nth int, silent bool) {
 				if p.Set(ctx, key("new", i), value("again", i, 100), kv.AckLocal()) != nil {
 					return
 				}
-				time.Sleep(time.Millisecond)
+				select {
+				case <-time.After(time.Millisecond):
+				case <-ctx.Done():
+				}
 			}
 		}()
 	} else {
 		close(writer)
 	}
-	<-g.reached
+	<-g.gate.reached
 	if silent {
-		c.CutCoordinator(0, true)
-		c.Network.Hang(cluster.NodeID(kvtest.ID(0)), cluster.NodeID(kvtest.ID(1)))
+		c.silence()
 	} else {
-		c.Kill(0)
+		c.kill()
 	}
-	close(g.open)
+	close(g.gate.open)
 	err = <-result
 	<-writer
 
@@ -129,9 +165,9 @@ func storyInProcess(t *testing.T, step string, nth int, silent bool) {
 		if s.State.Info().Recovering {
 			t.Fatalf("recovering: %+v", s)
 		}
-		st := c.WaitState(1, replica.Stale)
-		if st.Keys != 2000 {
-			t.Fatalf("%d keys after the switch", st.Keys)
+		must(t, r.Wait(ctx, func(s kv.Status) bool { return s.State == replica.Stale }))
+		if n := r.Status().Keys; n != 2000 {
+			t.Fatalf("%d keys after the switch", n)
 		}
 		res, err := r.Failover(ctx, kv.FailoverOptions{Force: true})
 		must(t, err)
@@ -150,18 +186,9 @@ func storyInProcess(t *testing.T, step string, nth int, silent bool) {
 		}
 		// Once the primary is known to be dead, its slots are free.
 		if silent {
-			c.Kill(0)
+			c.kill()
 		}
-		for {
-			err := r.Forget(ctx, kvtest.ID(0))
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, cluster.ErrAlive) {
-				t.Fatal(err)
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
+		forget(t, r, kvtest.ID(0))
 		_, err = r.AssignSlots(ctx, cluster.AllSlots())
 		must(t, err)
 	}
