@@ -26,7 +26,7 @@ func (s *state) hung(i uint8) bool {
 	return false
 }
 
-// fetches says whether an attempt runs that has been accepted: there was a link.
+// linked says whether an attempt runs that was accepted: there was a link.
 func (n *node) linked() bool {
 	switch n.state() {
 	case replica.Following, replica.Resyncing:
