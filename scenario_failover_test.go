@@ -185,6 +185,9 @@ func TestScenario27DivergentTail(t *testing.T) {
 		if sent := w.sent(); sent > whole/10 {
 			t.Fatalf("%d bytes sent, the whole has %d", sent, whole)
 		}
+		if n := p.Status().DroppedTail; n != 20 {
+			t.Fatalf("%d dropped records counted", n)
+		}
 		if _, err := p.Get(ctx, []byte("{tail}1")); !errors.Is(err, kv.ErrNotFound) {
 			t.Fatalf("the tail is still there: %v", err)
 		}

@@ -50,6 +50,7 @@ type Status struct {
 
 	SyncsLog, SyncsDelta, SyncsFull uint64 // rounds answered as primary, by the shards that needed most
 	SyncsDone, SyncsFailed          uint64 // attempts as replica
+	DroppedTail                     uint64 // records of this node that a failover had dropped, and a sync then removed here
 	StaleMessages                   uint64 // of another attempt, epoch or incarnation: dropped
 	StaleEvents                     uint64
 	Transitions                     uint64
@@ -109,7 +110,7 @@ func status(s node.Status) Status {
 		Written: s.Engine.Written, Moved: s.Engine.Moved, ExpiryLag: time.Duration(s.Engine.Overdue) * time.Millisecond,
 		InstallPause: time.Duration(s.Engine.InstallNS), WriteRate: s.WriteRate,
 		SyncsLog: s.SyncsLog, SyncsDelta: s.SyncsDelta, SyncsFull: s.SyncsFull, SyncsDone: s.SyncsDone, SyncsFailed: s.SyncsFailed,
-		StaleMessages: s.StaleMessages, StaleEvents: s.StaleEvents, Transitions: s.Transitions,
+		DroppedTail: s.DroppedTail, StaleMessages: s.StaleMessages, StaleEvents: s.StaleEvents, Transitions: s.Transitions,
 	}
 	out.Sync = SyncStatus{
 		Attempt: replica.Attempt(s.Sync.Attempt), Kind: s.Sync.Kind, Phase: s.Sync.Phase, TotalBytes: s.Sync.TotalBytes,

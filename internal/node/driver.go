@@ -217,8 +217,8 @@ func (d *driver) deadlineFired() {
 			return
 		}
 	}
-	d.post(replica.Event{Kind: replica.Deadline, Attempt: d.m.Attempt, For: d.m.State, ForPhase: d.m.Phase},
-		errDeadline(d.m, limit))
+	d.take(queued{ev: replica.Event{Kind: replica.Deadline, Attempt: d.m.Attempt, For: d.m.State, ForPhase: d.m.Phase},
+		cause: errDeadline(d.m, limit)})
 }
 
 func (d *driver) patienceFired() {
@@ -229,8 +229,7 @@ func (d *driver) patienceFired() {
 		d.patience.Reset(d.n.cfg.SyncPatience - idle)
 		return
 	}
-	d.post(replica.Event{Kind: replica.PatienceOver, Attempt: d.m.Attempt, View: d.n.coord.View().Version}, errPatience)
-	d.patience.Reset(d.n.cfg.SyncPatience)
+	d.take(queued{ev: replica.Event{Kind: replica.PatienceOver, Attempt: d.m.Attempt, View: d.n.coord.View().Version}, cause: errPatience})
 }
 
 // act carries one action out.
@@ -304,7 +303,9 @@ func (d *driver) openReign() {
 	}
 	group, ok := n.coord.View().Groups[d.m.Group]
 	if !ok || group.Epoch != d.m.Epoch {
-		return // the view has moved on; reconcile will say so
+		// The view has moved on. A primary without a reign would be a lie; reconcile will say what the node is now.
+		d.post(replica.Event{Kind: replica.LeaseLost, Group: d.m.Group, Epoch: d.m.Epoch}, errMovedOn)
+		return
 	}
 	if err := n.beginHistory(group); err != nil {
 		d.post(replica.Event{Kind: replica.StorageFault}, both(ErrStorage, err))

@@ -15,6 +15,7 @@ var (
 	errSealed    = errors.New("a failover of the group was begun")
 	errLeaseOver = errors.New("the lease was not renewed in time")
 	errPatience  = errors.New("no progress for the whole patience of a joining node")
+	errMovedOn   = errors.New("the view has moved on")
 	errSilent    = errors.New("the primary has gone silent")
 )
 
@@ -86,7 +87,6 @@ func (d *driver) publishServing(v cluster.View) {
 	for shard, bits := range old.slots {
 		if next == nil || next.reign != old.reign || bits&^next.slots[shard] != 0 {
 			n.engine.Lock(cluster.Shard(shard))
-			//lint:ignore SA2001 taking the lock once is the point
 			n.engine.Unlock(cluster.Shard(shard))
 		}
 	}

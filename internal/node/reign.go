@@ -34,7 +34,6 @@ type reign struct {
 	inSync   int                            // members of the committed in-sync set, this node among them
 	waiters  waitHeap
 	spare    sync.Pool     // of *waiter
-	changed  chan struct{} // closed and replaced when the commit point moved or a member was added
 	held     chan struct{} // not nil while writes are held; closed when they may go on
 }
 
@@ -52,7 +51,7 @@ type required struct {
 
 func newReign(group cluster.Group, self cluster.MemberID, r *ring, now time.Time) *reign {
 	g := &reign{group: group.ID, epoch: group.Epoch, id: group.Reign, first: group.First, self: self, ring: r,
-		required: map[cluster.MemberID]*required{}, changed: make(chan struct{})}
+		required: map[cluster.MemberID]*required{}}
 	g.observe(group, now)
 	return g
 }
@@ -201,7 +200,6 @@ func (g *reign) advance() {
 			w.done <- nil
 		}
 		g.waiters = g.waiters[:0]
-		g.notify()
 		return
 	}
 	if g.solo.Swap(false) {
@@ -220,12 +218,6 @@ func (g *reign) advance() {
 	for len(g.waiters) > 0 && g.waiters[0].lsn <= low {
 		heap.Pop(&g.waiters).(*waiter).done <- nil
 	}
-	g.notify()
-}
-
-func (g *reign) notify() {
-	close(g.changed)
-	g.changed = make(chan struct{})
 }
 
 // committed is the commit point.
@@ -310,7 +302,6 @@ func (g *reign) fence() {
 	}
 	g.waiters = g.waiters[:0]
 	g.release()
-	g.notify()
 }
 
 // unfence lets the reign go on after its lease was lost and granted again in the same epoch.
@@ -319,7 +310,6 @@ func (g *reign) unfence() {
 	defer g.mu.Unlock()
 	g.fenced.Store(false)
 	g.ring.openGate(g.epoch, g.first)
-	g.notify()
 }
 
 // hold makes writers wait; release lets them go on (or find out that they may not).
@@ -371,13 +361,6 @@ func (g *reign) unthrottle(s *session) {
 
 // minWriteRate is what writers are left with, in bytes a second, however slow a replica is.
 const minWriteRate = 256 << 10
-
-// watch is a channel that is closed when the commit point or the set moves.
-func (g *reign) watch() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.changed
-}
 
 // waiter waits for the commit point to reach lsn.
 type waiter struct {

@@ -114,13 +114,27 @@ func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN
 	if err := n.cfg.Hooks.step("install"); err != nil {
 		return at, err
 	}
+	tail := a.ownTail()
 	if err := s.Install(at); err != nil {
 		return at, fmt.Errorf("install at %d: %w", at, err)
+	}
+	if tail > 0 {
+		n.counters.droppedTail.Add(tail)
+		n.log.Warn("records that a failover had dropped were dropped here too", "records", tail, "epoch", uint64(a.epoch))
 	}
 	a.parked.staging = nil
 	n.ring.restart(at)
 	a.post(replica.Installed, nil)
 	return at, n.cfg.Hooks.step("installed")
+}
+
+// ownTail is how many LSNs the base has beyond the end of the history that it has in common with the primary's.
+func (a *attempt) ownTail() uint64 {
+	b := a.n.engine.Base()
+	if b.History.Group != a.group {
+		return 0
+	}
+	return uint64(b.LSN - min(b.LSN, a.history.Common(b.History, a.end, b.LSN)))
 }
 
 // continues checks that an entry is the next one of the history: one above the last, or the first of a reign.

@@ -149,6 +149,7 @@ type Status struct {
 	SyncsFull     uint64
 	SyncsDone     uint64
 	SyncsFailed   uint64
+	DroppedTail   uint64
 	ViewVersion   uint64
 	WriteRate     int64 // bytes a second that writers are slowed down to; 0: they are not
 }
@@ -169,6 +170,7 @@ func (n *Node) Status() Status {
 	s.StaleEvents, s.StaleMessages, s.Transitions = c.staleEvents.Load(), c.staleMessages.Load(), c.transitions.Load()
 	s.SyncsLog, s.SyncsDelta, s.SyncsFull = c.syncLog.Load(), c.syncDelta.Load(), c.syncFull.Load()
 	s.SyncsDone, s.SyncsFailed = c.syncDone.Load(), c.syncFailed.Load()
+	s.DroppedTail = c.droppedTail.Load()
 	g, ok := v.Groups[snap.machine.Group]
 	if ok {
 		s.GroupName, s.Slots, s.Primary, s.PrimaryAddr = g.Name, g.Slots.Len(), g.Primary.Node, v.Nodes[g.Primary.Node].Addr

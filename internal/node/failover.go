@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/replica"
+)
+
+// FailoverResult says how a failover ended.
+type FailoverResult struct {
+	Primary cluster.NodeID
+	Epoch   cluster.Epoch
+	LSN     cluster.LSN // the store that took over ended here
+	Lost    bool        // by force: records that were acknowledged may be missing
+}
+
+// Failover lets this replica take over its group. Without force the controller chooses the best member of the in-sync set, this one
+// among equals; with it, this node takes over with what it has. assertDead spares the wait for the old lease: the operator
+// vouches that the old primary is dead.
+func (n *Node) Failover(ctx context.Context, force, assertDead bool) (FailoverResult, error) {
+	done, err := n.operation("failover")
+	if err != nil {
+		return FailoverResult{}, err
+	}
+	defer done()
+	g, m, listed := membership(n.coord.View(), n.member())
+	if !listed {
+		return FailoverResult{}, &OpError{Op: "failover", Err: fmt.Errorf("%w: this node belongs to no group", ErrInvalid), Hint: "run it on a replica"}
+	}
+	if g.Primary == m.MemberID && g.Transition.Kind == cluster.NoTransition {
+		return FailoverResult{}, &OpError{Op: "failover", Err: fmt.Errorf("%w: this node is the primary", ErrInvalid), Hint: "run it on the replica that shall take over"}
+	}
+	if !m.InSync && !force {
+		return FailoverResult{}, &OpError{Op: "failover", Err: fmt.Errorf("%w: this node is not in sync", ErrInvalid),
+			Hint: "wait until it is, or use Force and accept that acknowledged writes may be missing"}
+	}
+	old := g.Epoch
+	v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
+		g, ok := v.Groups[g.ID]
+		if !ok || g.Epoch != old || g.Transition.Kind == cluster.Failover {
+			return nil, nil
+		}
+		return cluster.Begin{On: g.On(), Kind: cluster.Failover, ID: cluster.NewTransitionID(), To: n.cfg.ID}, nil
+	})
+	if err != nil {
+		return FailoverResult{}, opError("failover", "", err)
+	}
+	n.drv.kick()
+	if force {
+		if err := n.force(ctx, v.Groups[g.ID], m, assertDead); err != nil {
+			return FailoverResult{}, opError("failover", "", err)
+		}
+	}
+	if err := n.waitView(ctx, func(v cluster.View) bool { now, ok := v.Groups[g.ID]; return !ok || now.Epoch > old }); err != nil {
+		return FailoverResult{}, opError("failover", "", both(ErrUnconfirmed, err))
+	}
+	now := n.coord.View().Groups[g.ID]
+	res := FailoverResult{Primary: now.Primary.Node, Epoch: now.Epoch, LSN: now.First - 1, Lost: force && !m.InSync}
+	if now.Primary.Node != n.cfg.ID {
+		return res, &OpError{Op: "failover", Peer: now.Primary.Node, Err: fmt.Errorf("%w: another member had the better store and took over", ErrConflict)}
+	}
+	return res, n.waitState(ctx, func(s *snapshot) bool {
+		return s.machine.Epoch > now.Epoch || s.machine.Epoch == now.Epoch && s.machine.State == replica.Primary
+	})
+}
+
+// force promotes this node with what it has, once the old lease is over.
+func (n *Node) force(ctx context.Context, g cluster.Group, m cluster.Member, assertDead bool) error {
+	// Joining nodes have no store of the group: they begin with what they hold.
+	if err := n.waitState(ctx, func(s *snapshot) bool {
+		return s.machine.Epoch == g.Epoch+1 || s.machine.State == replica.Unassigned
+	}); err != nil {
+		return err
+	}
+	if w, ok := n.coord.(cluster.LeaseWaiter); ok && !assertDead {
+		if err := w.WaitLeaseOver(ctx, g.ID); err != nil {
+			return err
+		}
+	}
+	seal := n.sealAt(g.Transition.ID)
+	_, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
+		now, ok := v.Groups[g.ID]
+		if !ok || now.Epoch != g.Epoch {
+			return nil, nil
+		}
+		return cluster.Promote{On: now.On(), ID: now.Transition.ID, Primary: m.MemberID, Reign: cluster.NewReignID(),
+			First: max(seal.Next, now.First+1), InSync: []cluster.MemberID{m.MemberID}, Force: true}, nil
+	})
+	return err
+}
+
+// Forget removes another node from the view.
+func (n *Node) Forget(ctx context.Context, id cluster.NodeID) error {
+	if id == n.cfg.ID {
+		return &OpError{Op: "forget", Peer: id, Err: fmt.Errorf("%w: a node cannot forget itself", ErrInvalid), Hint: "use Reset"}
+	}
+	_, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
+		info, ok := v.Nodes[id]
+		if !ok {
+			return nil, cluster.ErrUnknownNode
+		}
+		return cluster.Forget{Node: info.MemberID()}, nil
+	})
+	return opError("forget", id, err)
+}
+
+// Reset drops the node's data and its assignment; it leaves Failed too.
+func (n *Node) Reset(ctx context.Context) error {
+	done, err := n.operation("reset")
+	if err != nil {
+		return err
+	}
+	defer done()
+	v := n.coord.View()
+	// Data is dropped only if the view would allow it: what the last member in sync holds is given up by Forget or Force alone.
+	if _, known := v.Nodes[n.cfg.ID]; known {
+		if _, err := v.Apply(cluster.Reset{Node: n.member(), Store: cluster.NewStoreID()}); err != nil {
+			return opError("reset", "", err)
+		}
+	}
+	if err := n.drv.do(ctx, replica.Event{Kind: replica.Reset, View: v.Version}, nil); err != nil {
+		return opError("reset", "", err)
+	}
+	_, err = n.proposeReleased(ctx, func(v cluster.View) (cluster.Command, error) { return n.pendingReset(v), nil })
+	n.drv.kick()
+	return opError("reset", "", err)
+}
+
+// pendingReset is the command that tells of a reset which the view does not know of yet, or nil. Until it is decided the node must
+// not announce its new store: it would go on as a member of its group.
+func (n *Node) pendingReset(v cluster.View) cluster.Command {
+	old := n.resetFrom.Load()
+	if old == nil {
+		return nil
+	}
+	if info, ok := v.Nodes[n.cfg.ID]; !ok || info.MemberID() != *old {
+		return nil
+	}
+	return cluster.Reset{Node: *old, Store: n.member().Store}
+}
