@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hessonite/kv/cluster"
 )
@@ -53,22 +54,24 @@ func (r *Record) Size() int {
 //	uint16 length of the key, uint32 length of the value, uint64 LSN
 //	[int64 expiry in ms]  key  value                    (all little endian)
 func Append(dst []byte, r *Record) []byte {
-	w := uint16(r.Slot)
+	n, size := len(dst), r.Size()
+	dst = slices.Grow(dst, size)[:n+size]
+	b := dst[n:]
+	word := uint64(r.Slot&slotMask) | uint64(uint16(len(r.Key)))<<16 | uint64(uint32(len(r.Value)))<<32
+	at := HeaderSize
 	if r.Tombstone {
-		w |= flagTombstone
+		word |= flagTombstone
 	}
 	if r.ExpiresAt != 0 {
-		w |= flagExpires
+		word |= flagExpires
+		binary.LittleEndian.PutUint64(b[HeaderSize:], uint64(r.ExpiresAt))
+		at += ExpirySize
 	}
-	dst = binary.LittleEndian.AppendUint16(dst, w)
-	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(r.Key)))
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(r.Value)))
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.LSN))
-	if r.ExpiresAt != 0 {
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(r.ExpiresAt))
-	}
-	dst = append(dst, r.Key...)
-	return append(dst, r.Value...)
+	binary.LittleEndian.PutUint64(b, word)
+	binary.LittleEndian.PutUint64(b[8:], uint64(r.LSN))
+	at += copy(b[at:], r.Key)
+	copy(b[at:], r.Value)
+	return dst
 }
 
 // Decode reads the record at the start of b, checks it, and returns its length. Key and Value are parts of b. It does

@@ -156,7 +156,10 @@ type StagePlan struct {
 // same time); ApplyLog, Install and Drop are for one goroutine with none of the others running.
 type Staging interface {
 	// Begin starts a shard's stream at the position lsn with the sender's horizon. Unless resume is set, a full shard's earlier content is dropped,
-	// and so is what an earlier unfinished delta brought; what a finished delta brought stays, a further one goes on top.
+	// and so is what an earlier unfinished delta brought; what a finished delta brought stays, a further one goes on top. ErrToken if
+	// there is nothing to resume. With StageLog there is no stream: what an unfinished delta brought is dropped, and the shard is
+	// complete where it was before that, from where it takes the log, which will be replayed from lsn; ErrIncomplete if that is
+	// too late for it.
 	Begin(shard cluster.Shard, kind StageKind, lsn, horizon cluster.LSN, resume bool) error
 	// Block takes a block over, and verifies it. token is kept for Position.
 	Block(shard cluster.Shard, data, token []byte) error

@@ -20,7 +20,7 @@ const (
 // is the active one.
 type block struct {
 	data      []byte
-	dead      []uint32 // offsets of the dead records, in no order
+	dead      []uint32 // offsets of the dead records, in no order; not of those that the cleaner has passed
 	deadBytes int
 	entries   int // records, dead ones included
 	seq       uint64
@@ -139,11 +139,18 @@ func (b *block) note(lsn cluster.LSN) {
 
 // bury marks the record at the offset dead. The block is released when nothing in it lives, unless it can still grow.
 func (t *table) bury(b *block, offset, size int) {
-	before := cap(b.dead)
-	b.dead = append(b.dead, uint32(offset))
-	if n := cap(b.dead) - before; n != 0 {
-		t.grow(int64(4 * n))
+	if len(b.dead) == cap(b.dead) {
+		dead := make([]uint32, len(b.dead), max(16, 2*cap(b.dead)))
+		copy(dead, b.dead)
+		t.grow(int64(4 * (cap(dead) - cap(b.dead))))
+		b.dead = dead
 	}
+	b.dead = append(b.dead, uint32(offset))
+	t.spend(b, size)
+}
+
+// spend counts bytes of a block as dead.
+func (t *table) spend(b *block, size int) {
 	b.deadBytes += size
 	t.dead += int64(size)
 	if b.deadBytes == len(b.data) && b != t.active {

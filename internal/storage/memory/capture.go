@@ -93,8 +93,12 @@ func (t *table) capture(c *capture, last token) {
 		}
 		p := part{data: b.data, dead: b.dead, seq: b.seq, entries: b.entries, dense: b.low > above,
 			size: len(b.data) - b.deadBytes, count: b.entries - len(b.dead)}
+		if b == t.victim {
+			p.from = t.off
+			p.count = b.entries * p.size / len(b.data)
+		}
 		if b.seq == last.seq {
-			p.from = min(int(last.offset), len(b.data))
+			p.from = max(p.from, min(int(last.offset), len(b.data)))
 			share := float64(len(b.data)-p.from) / float64(len(b.data))
 			p.size, p.count = int(float64(p.size)*share), int(float64(p.count)*share)
 		}

@@ -10,11 +10,13 @@ type cleaner struct {
 	known  deadSet // what was dead in it when it was chosen
 	off    int     // of the next record of the victim
 	cursor int     // in table.order: where the next victim is looked for
+
+	touched ref // so that what was only looked at is not left out by the compiler
 }
 
 const (
-	// slackShare: up to live/slackShare bytes of dead records are left alone.
-	slackShare = 3
+	// Up to slackPercent of the bytes that live may be dead. Less takes less memory, but more is moved for each write.
+	slackPercent = 40
 	// cleanPace: for each byte that is written, so many are looked at when there is too much that is dead.
 	cleanPace = 4
 	// candidates is how many blocks are compared to find the one with the most dead bytes.
@@ -23,7 +25,7 @@ const (
 
 // slack is how many bytes of dead records the table may have.
 func (t *table) slack() int64 {
-	return t.live/slackShare + int64(t.blockSize())
+	return t.live*slackPercent/100 + int64(t.blockSize())
 }
 
 // clean does the share of cleaning that the writing of so many bytes owes.
@@ -40,7 +42,7 @@ func (t *table) clean(written int) error {
 		if t.victim == nil && !t.pick() {
 			return nil
 		}
-		n, err := t.cleanOne()
+		n, err := t.cleanSome(budget)
 		if err != nil {
 			return err
 		}
@@ -73,32 +75,71 @@ func (t *table) pick() bool {
 	return true
 }
 
-// cleanOne looks at the next record of the victim, moves it if it is alive, and returns how many bytes of work that was.
-func (t *table) cleanOne() (int, error) {
-	v, off := t.victim, t.off
-	if off >= len(v.data) { // cannot happen: a block without living records is gone
+// survivor is a record of the victim that was alive when the victim was chosen.
+type survivor struct {
+	off, size int
+	hash      uint64
+}
+
+// deadCost is what a record that is passed over counts as work, in bytes: only its header is read.
+const deadCost = 32
+
+// cleanSome looks at the next records of the victim, moves those that are alive, and returns how many bytes of work that was.
+func (t *table) cleanSome(budget int) (spent int, err error) {
+	v := t.victim
+	data := v.data
+	if t.off >= len(data) { // cannot be: a block in which nothing lives is gone
 		t.victim = nil
-		return 0, nil
+		return deadCost, nil
 	}
-	raw := v.data[off:]
-	size := record.SizeOf(raw)
-	raw = raw[:size]
-	t.off += size
-	if t.known.has(off) {
-		return 32, nil // only its header was read
+	// The places in the index lie anywhere in memory. They are looked at once for all, so that the processor waits for them
+	// together.
+	var batch [8]survivor
+	n, touched := 0, ref(0)
+	for off := t.off; off < len(data) && n < len(batch) && spent < budget; {
+		raw := data[off:]
+		size := record.SizeOf(raw)
+		if t.known.has(off) {
+			spent += deadCost
+			if n == 0 {
+				t.off = off + size
+			}
+		} else {
+			hash := t.hash(record.KeyOf(raw))
+			refs := t.index.refs(tagOf(hash))
+			touched |= refs[tagOf(hash)&uint32(len(refs)-1)]
+			batch[n] = survivor{off, size, hash}
+			n++
+			spent += size
+		}
+		off += size
 	}
-	hash := t.hash(record.KeyOf(raw))
-	s, i, ok := t.locate(makeRef(tagOf(hash), v.number, off))
+	t.touched = touched
+	for _, c := range batch[:n] {
+		if v.gone {
+			break // those that are left have died
+		}
+		t.off = c.off + c.size
+		if err := t.move(v, c, data[c.off:c.off+c.size]); err != nil {
+			return spent, err
+		}
+	}
+	return spent, nil
+}
+
+// move appends a record of the victim to the newest block, if it is still alive.
+func (t *table) move(v *block, c survivor, raw []byte) error {
+	refs, i, ok := t.locate(makeRef(tagOf(c.hash), v.number, c.off))
 	if !ok {
-		return 64, nil // it died meanwhile
+		return nil
 	}
-	b, err := t.room(size)
+	b, err := t.room(c.size)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	s.refs[i] = makeRef(tagOf(hash), b.number, len(b.data))
+	refs[i] = makeRef(tagOf(c.hash), b.number, len(b.data))
 	t.extend(b, append(b.data, raw...), record.LSNOf(raw))
-	t.moved += int64(size)
-	t.bury(v, off, size)
-	return size, nil
+	t.moved += int64(c.size)
+	t.spend(v, c.size)
+	return nil
 }

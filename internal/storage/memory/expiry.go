@@ -122,16 +122,18 @@ func (t *table) expect(at int64, hash uint64) {
 // expires finds the entry that an item stands for.
 func (t *table) expires(it dueItem) (record.Record, bool) {
 	tag := tagOf(it.hash)
-	s := t.index.segment(tag)
-	if s == nil {
+	refs := t.index.refs(tag)
+	if len(refs) == 0 {
 		return record.Record{}, false
 	}
-	mask := uint32(len(s.refs) - 1)
-	for i := tag & mask; s.refs[i] != 0; i = (i + 1) & mask {
-		if s.refs[i].tag() != tag {
+	mask := uint32(len(refs) - 1)
+	for i := tag & mask; refs[i] != 0; i = (i + 1) & mask {
+		if refs[i].tag() != tag {
 			continue
 		}
-		if r, _ := record.Trusted(t.at(s.refs[i])); r.ExpiresAt == it.at && t.hash(r.Key) == it.hash {
+		raw := t.at(refs[i])
+		if record.ExpiryOf(raw) == it.at && t.hash(record.KeyOf(raw)) == it.hash {
+			r, _ := record.Trusted(raw)
 			return r, true
 		}
 	}

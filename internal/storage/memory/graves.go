@@ -64,21 +64,23 @@ func (t *table) dig(it grave) {
 }
 
 // tombstone finds the tombstone that a grave stands for.
-func (t *table) tombstone(it grave) (s *segment, place uint32, ok bool) {
+func (t *table) tombstone(it grave) (place uint32, at ref, ok bool) {
 	tag := tagOf(it.hash)
-	if s = t.index.segment(tag); s == nil {
-		return nil, 0, false
+	refs := t.index.refs(tag)
+	if len(refs) == 0 {
+		return 0, 0, false
 	}
-	mask := uint32(len(s.refs) - 1)
-	for i := tag & mask; s.refs[i] != 0; i = (i + 1) & mask {
-		if s.refs[i].tag() != tag {
+	mask := uint32(len(refs) - 1)
+	for i := tag & mask; refs[i] != 0; i = (i + 1) & mask {
+		if refs[i].tag() != tag {
 			continue
 		}
-		if r, _ := record.Trusted(t.at(s.refs[i])); r.Tombstone && r.LSN == it.lsn && t.hash(r.Key) == it.hash {
-			return s, i, true
+		raw := t.at(refs[i])
+		if record.HeadOf(raw).Tombstone() && record.LSNOf(raw) == it.lsn && t.hash(record.KeyOf(raw)) == it.hash {
+			return i, refs[i], true
 		}
 	}
-	return s, 0, false
+	return 0, 0, false
 }
 
 // oldest is the LSN of the first tombstone; false if there is none. Stale graves before it are dropped, up to a limit: then the

@@ -10,8 +10,8 @@ func checkIndex(t *testing.T, x *index, want map[ref]bool) {
 	t.Helper()
 	tb := table{index: *x}
 	for r := range want {
-		s, i, ok := tb.locate(r)
-		if !ok || s.refs[i] != r {
+		refs, i, ok := tb.locate(r)
+		if !ok || refs[i] != r {
 			t.Fatalf("ref %x is not found", uint64(r))
 		}
 	}
@@ -52,8 +52,8 @@ func TestIndexSplitsAndShrinks(t *testing.T) {
 		if n%3 == 2 {
 			for old := range want {
 				tb := table{index: x}
-				s, i, _ := tb.locate(old)
-				s.remove(i)
+				_, i, _ := tb.locate(old)
+				x.segment(old.tag()).remove(i)
 				delete(want, old)
 				break
 			}
@@ -88,11 +88,11 @@ func TestIndexSameTags(t *testing.T) {
 		for n := 0; n < 3*maxSegment; n += 2 {
 			r := makeRef(tag, 1, n)
 			tb := table{index: x}
-			s, i, ok := tb.locate(r)
+			_, i, ok := tb.locate(r)
 			if !ok {
 				t.Fatalf("ref %d is not found", n)
 			}
-			s.remove(i)
+			x.segment(tag).remove(i)
 			delete(want, r)
 		}
 		checkIndex(t, &x, want)

@@ -88,11 +88,11 @@ func (sh *shard) purge(cut cluster.LSN) (more bool, err error) {
 			return false, sh.clean(0)
 		}
 		it := sh.graves.first()
-		if s, i, ok := sh.tombstone(it); ok {
+		if i, at, ok := sh.tombstone(it); ok {
 			if uint64(it.lsn) > sh.horizon.Load() {
 				sh.horizon.Store(uint64(it.lsn)) // before the tombstone goes
 			}
-			sh.remove(s, i)
+			sh.remove(i, at)
 		}
 		sh.bypass()
 	}

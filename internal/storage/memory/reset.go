@@ -89,8 +89,9 @@ func (t *table) dropSlots(slots cluster.SlotSet) {
 			r, size := record.Trusted(b.data[off:])
 			if slots.Has(r.Slot) {
 				hash := t.hash(r.Key)
-				if s, i, ok := t.locate(makeRef(tagOf(hash), b.number, off)); ok {
-					t.remove(s, i)
+				at := makeRef(tagOf(hash), b.number, off)
+				if _, i, ok := t.locate(at); ok {
+					t.remove(i, at)
 				}
 			}
 			off += size

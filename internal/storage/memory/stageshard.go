@@ -84,7 +84,7 @@ func (sh *stagedShard) work(f func(*table) error) error {
 func (sh *stagedShard) begin(kind storage.StageKind, lsn, horizon cluster.LSN, resume bool) error {
 	switch {
 	case kind == storage.StageLog:
-		return fmt.Errorf("%w: a shard that takes only the log has no stream", storage.ErrCorrupt)
+		return sh.backToLog(lsn)
 	case resume && (sh.complete || len(sh.token) == 0 || (kind == storage.StageFull && sh.full == nil)):
 		return fmt.Errorf("%w: nothing to resume", storage.ErrToken)
 	case resume:
@@ -109,6 +109,17 @@ func (sh *stagedShard) begin(kind storage.StageKind, lsn, horizon cluster.LSN, r
 	} else {
 		sh.horizon = max(sh.horizon, horizon)
 	}
+	return nil
+}
+
+// backToLog drops what an unfinished delta brought: the shard takes the log, which is replayed from the LSN.
+func (sh *stagedShard) backToLog(from cluster.LSN) error {
+	if sh.full != nil && !sh.whole || sh.full == nil && sh.kind == storage.StageFull || sh.end < from {
+		return fmt.Errorf("%w: the log from %d does not go on where the shard ends (%d)", storage.ErrIncomplete, from, sh.end)
+	}
+	sh.cut(sh.done)
+	sh.lsn = sh.end
+	sh.complete, sh.streaming, sh.token = true, false, nil
 	return nil
 }
 

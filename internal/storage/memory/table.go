@@ -83,18 +83,18 @@ func (t *table) find(hash uint64, key []byte) (refs []ref, place uint32, ok bool
 	}
 }
 
-// locate looks up the place of a ref that is known to the byte.
-func (t *table) locate(want ref) (s *segment, place uint32, ok bool) {
-	if s = t.index.segment(want.tag()); s == nil {
+// locate looks up the place of a ref that is known to the bit.
+func (t *table) locate(want ref) (refs []ref, place uint32, ok bool) {
+	if refs = t.index.refs(want.tag()); len(refs) == 0 {
 		return nil, 0, false
 	}
-	mask := uint32(len(s.refs) - 1)
+	mask := uint32(len(refs) - 1)
 	for i := want.tag() & mask; ; i = (i + 1) & mask {
-		switch s.refs[i] {
+		switch refs[i] {
 		case want:
-			return s, i, true
+			return refs, i, true
 		case 0:
-			return s, 0, false
+			return refs, 0, false
 		}
 	}
 }
@@ -180,10 +180,9 @@ func (t *table) kill(old ref) (entry bool, expiry int64) {
 	return !h.Tombstone(), expiry
 }
 
-// remove takes the entry or tombstone at a place of the index out of the table, without a trace.
-func (t *table) remove(s *segment, place uint32) {
-	old := s.refs[place]
-	s.remove(place)
+// remove takes the entry or tombstone that a ref at a place of its segment points to out of the table, without a trace.
+func (t *table) remove(place uint32, old ref) {
+	t.index.segment(old.tag()).remove(place)
 	if t.sorted != nil {
 		if r, _ := record.Trusted(t.at(old)); !r.Tombstone {
 			t.unsort(r.Slot, r.Key)

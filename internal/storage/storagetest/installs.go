@@ -199,6 +199,66 @@ func testIncompleteInstall(t *testing.T, open Factory) {
 	}
 }
 
+// testBackToTheLog: deltas that were to come, were cut or were dropped are given up, since the log reaches back far enough after all.
+func testBackToTheLog(t *testing.T, open Factory) {
+	src := primary(t, open(t, 0))
+	for _, key := range keyspace {
+		src.write(set(key, "old"))
+	}
+	dst := open(t, 0)
+	copyAll(t, src, dst)
+	ground := src.lsn
+	for _, key := range keyspace {
+		src.write(set(key, "new"))
+	}
+	shards := busyShards()
+	s := newSyncer(t, src, dst)
+	kinds := allKinds(storage.StageDelta)
+	kinds[shards[0]], kinds[shards[1]] = storage.StageFull, storage.StageFull
+	s.stage(kinds)
+	s.stream(shards[0], storage.StageFull)
+	done := src.lsn
+	src.write(set(keyspace[0], "newer"))
+	cut := func(shard cluster.Shard, above cluster.LSN) {
+		t.Helper()
+		c, err := src.e.Capture(shard, storage.CaptureRequest{Above: above})
+		src.must(err)
+		defer c.Close()
+		src.must(s.st.Begin(shard, storage.StageDelta, c.LSN(), c.Horizon(), false))
+		b, err := c.Next()
+		if err == nil {
+			src.must(s.st.Block(shard, b.Data, b.Token))
+		}
+	}
+	cut(shards[0], done) // on top of what was streamed in full
+	cut(shards[2], ground)
+	for i, kind := range kinds {
+		shard, want := cluster.Shard(i), ground
+		if shard == shards[0] {
+			want = done
+		}
+		err := s.st.Begin(shard, storage.StageLog, want+1, 0, false)
+		if !errors.Is(err, storage.ErrIncomplete) {
+			t.Fatalf("shard %d takes the log from %d: %v, want ErrIncomplete", i, want+1, err)
+		}
+		err = s.st.Begin(shard, storage.StageLog, ground, 0, false)
+		if kind == storage.StageFull && shard != shards[0] {
+			if !errors.Is(err, storage.ErrIncomplete) {
+				t.Fatalf("shard %d has nothing and takes the log: %v, want ErrIncomplete", i, err)
+			}
+			s.stream(shard, storage.StageFull)
+			continue
+		}
+		src.must(err)
+		if p := s.st.Position(shard); !p.Complete || p.LSN != want {
+			t.Fatalf("shard %d is at %+v, want %d", i, p, want)
+		}
+	}
+	s.replay(src.lsn)
+	s.install()
+	check(t, dst, src.at(src.lsn), keyspace)
+}
+
 // testAtomicInstall: readers see, key after key, first the old base and then the new one, and never the old one again.
 func testAtomicInstall(t *testing.T, open Factory) {
 	src := primary(t, open(t, 0))

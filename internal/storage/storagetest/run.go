@@ -37,6 +37,7 @@ func Run(t *testing.T, open Factory) {
 		{"Rehistory", testRehistory},
 		{"BaseThatParted", testBaseThatParted},
 		{"IncompleteInstall", testIncompleteInstall},
+		{"BackToTheLog", testBackToTheLog},
 		{"CorruptBlock", testCorruptBlock},
 		{"StageFull", testStageFull},
 		{"AtomicInstall", testAtomicInstall},
