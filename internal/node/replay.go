@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hessonite/kv/cluster"
@@ -227,7 +226,9 @@ func (a *attempt) nextLog(ctx context.Context) ([]byte, error) {
 		a.end, a.behind = max(a.end, m.End), m.Behind
 		a.laps.heard = true
 		a.n.link.beat(m)
-		a.probes.echo(m.Echo, m.End)
+		if a.probes.echo(m.Echo, m.End) {
+			a.n.applied.notify()
+		}
 		if kind == msgBeat {
 			a.n.touch()
 			return nil, nil
@@ -266,52 +267,4 @@ func (l *laps) inStep(at, end cluster.LSN, now time.Time) bool {
 	}
 	l.goal, l.began = end, now
 	return false
-}
-
-// prober keeps the probes of a link: a replica is as fresh as the moment at which it sent a probe, once it has applied the
-// log's end that the answer named.
-type prober struct {
-	mu     sync.Mutex
-	wanted bool
-	last   uint64
-	sent   time.Time // when probe last was sent
-	need   cluster.LSN
-	asof   time.Time // of the answered probe with need
-}
-
-// want asks for a probe to be sent with the next acknowledgement.
-func (p *prober) want() {
-	p.mu.Lock()
-	p.wanted = true
-	p.mu.Unlock()
-}
-
-func (p *prober) ask() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.wanted {
-		return 0
-	}
-	p.wanted = false
-	p.last++
-	p.sent = time.Now()
-	return p.last
-}
-
-func (p *prober) echo(n uint64, end cluster.LSN) {
-	if n == 0 {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n == p.last && p.sent.After(p.asof) {
-		p.asof, p.need = p.sent, end
-	}
-}
-
-// fresh is the moment at which the primary's state was what the base holds now, if the base has applied so much.
-func (p *prober) fresh(applied cluster.LSN) (time.Time, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.asof, !p.asof.IsZero() && applied >= p.need
 }

@@ -1,0 +1,87 @@
+package node
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hessonite/kv/cluster"
+)
+
+// prober keeps the probes of a link: a replica is as fresh as the moment at which it sent a probe, once it has applied the
+// log's end that the answer named. Readers come faster than answers: each probe under way keeps its own time, and each answer its
+// own end, so that a newer one never takes the place of one that is about to be good.
+type prober struct {
+	mu       sync.Mutex
+	wanted   bool
+	last     uint64
+	sent     []probe     // not answered, in order
+	answered []freshness // in order of both fields
+	reached  time.Time   // of the latest whose need was applied
+}
+
+type probe struct {
+	n  uint64
+	at time.Time
+}
+
+// freshness says that a base which has applied need is at least as new as the primary's was at asOf.
+type freshness struct {
+	asOf time.Time
+	need cluster.LSN
+}
+
+// maxProbes bounds both lists.
+const maxProbes = 256
+
+// want asks for a probe to be sent with the next acknowledgement.
+func (p *prober) want() {
+	p.mu.Lock()
+	p.wanted = true
+	p.mu.Unlock()
+}
+
+// ask is the number of the probe to be sent now, or 0.
+func (p *prober) ask() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.wanted {
+		return 0
+	}
+	p.wanted = false
+	p.last++
+	if len(p.sent) == maxProbes { // a primary without a lease answers none
+		p.sent = append(p.sent[:0], p.sent[maxProbes/2:]...)
+	}
+	p.sent = append(p.sent, probe{p.last, time.Now()})
+	return p.last
+}
+
+// echo takes an answer in; end is the log's end that it named. It reports whether the answer tells anything new.
+func (p *prober) echo(n uint64, end cluster.LSN) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, pr := range p.sent {
+		if pr.n != n {
+			continue
+		}
+		p.sent = append(p.sent[:0], p.sent[i+1:]...)
+		if len(p.answered) < maxProbes {
+			p.answered = append(p.answered, freshness{pr.at, end})
+		}
+		return true
+	}
+	return false
+}
+
+// fresh is the moment at which the primary's state was what the base holds now, given what the base has applied.
+func (p *prober) fresh(applied cluster.LSN) (time.Time, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	done := 0
+	for done < len(p.answered) && p.answered[done].need <= applied {
+		p.reached = p.answered[done].asOf
+		done++
+	}
+	p.answered = append(p.answered[:0], p.answered[done:]...)
+	return p.reached, !p.reached.IsZero()
+}
