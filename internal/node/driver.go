@@ -29,7 +29,8 @@ type driver struct {
 	parked   *parking // staging store that an attempt left
 	reign    *reign
 	seal     cluster.Seal
-	done     chan struct{}
+	servedFrom
+	done chan struct{}
 }
 
 type queued struct {

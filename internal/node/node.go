@@ -40,6 +40,8 @@ type Node struct {
 	stateMove event
 	admin     sync.Mutex // held by one operator's command at a time (TryLock)
 
+	adoption atomic.Pointer[adoption] // of the group that is being opened
+
 	store atomic.Pointer[cluster.MemberID]
 	// resetFrom is who this node was before its last Reset, until the view knows of it.
 	resetFrom atomic.Pointer[cluster.MemberID]
@@ -211,6 +213,14 @@ func (n *Node) beginHistory(g cluster.Group) error {
 	b := n.engine.Base()
 	h := b.History
 	if h.Group != g.ID {
+		// Data of another history is not served unless it was adopted.
+		var kept cluster.SlotSet
+		if a := n.adoption.Load(); a != nil && a.group == g.ID {
+			kept = a.kept
+		}
+		if err := n.engine.DropSlots(cluster.AllSlots().Minus(kept)); err != nil {
+			return err
+		}
 		h = cluster.History{Group: g.ID}
 	}
 	if last, ok := h.Last(); ok && last.Epoch == g.Epoch && last.ID == g.Reign {

@@ -63,11 +63,27 @@ func (d *driver) publish(cause error) {
 	}
 }
 
+// servedFrom is all that serving depends on.
+type servedFrom struct {
+	version uint64
+	reign   *reign
+	fenced  bool
+	state   replica.State
+}
+
 // publishServing lets readers and writers know which slots this node serves.
 func (d *driver) publishServing(v cluster.View) {
 	n := d.n
+	from := servedFrom{version: v.Version, reign: d.reign, state: d.m.State}
+	if d.reign != nil {
+		from.fenced = d.reign.fenced.Load()
+	}
+	if from == d.servedFrom {
+		return
+	}
+	d.servedFrom = from
 	var next *serving
-	if d.reign != nil && !d.reign.fenced.Load() && (d.m.State == replica.Primary || d.m.State == replica.Draining) {
+	if d.reign != nil && !from.fenced && (d.m.State == replica.Primary || d.m.State == replica.Draining) {
 		if g, ok := v.Groups[d.reign.group]; ok && g.Epoch == d.reign.epoch && !g.Slots.IsEmpty() {
 			next = &serving{reign: d.reign, slots: newSlotMap(g.Slots), write: d.m.State == replica.Primary}
 		}
@@ -80,6 +96,7 @@ func (d *driver) publishServing(v cluster.View) {
 		return
 	}
 	n.serving.Store(next)
+	n.stateMove.notify()
 	if old == nil {
 		return
 	}
@@ -94,10 +111,10 @@ func (d *driver) publishServing(v cluster.View) {
 
 // publishView takes a newer view over into the routes.
 func (d *driver) publishView(v cluster.View) {
+	d.publishServing(v)
 	if r := d.n.routes.Load(); r.version == v.Version {
 		return
 	}
-	d.publishServing(v)
 	d.n.routes.Store(newRoutes(v))
 	d.n.stateMove.notify()
 }

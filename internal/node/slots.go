@@ -3,8 +3,11 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/record"
+	"github.com/hessonite/kv/internal/storage"
 	"github.com/hessonite/kv/replica"
 )
 
@@ -29,7 +32,7 @@ func (n *Node) AssignSlots(ctx context.Context, slots cluster.SlotSet, label str
 	}
 	switch s := n.state.Load(); s.machine.State {
 	case replica.Primary:
-		return n.addSlots(ctx, s, slots)
+		return n.addSlots(ctx, s, slots, adopt)
 	case replica.Unassigned:
 		return n.openGroup(ctx, slots, label, adopt)
 	case replica.Failed:
@@ -42,10 +45,22 @@ func (n *Node) AssignSlots(ctx context.Context, slots cluster.SlotSet, label str
 	}
 }
 
-func (n *Node) addSlots(ctx context.Context, s *snapshot, slots cluster.SlotSet) (Adopted, error) {
-	g := n.coord.View().Groups[s.machine.Group]
-	if err := n.engine.DropSlots(slots.Minus(g.Slots)); err != nil {
-		return Adopted{}, both(ErrStorage, err)
+// addSlots gives a primary further slots. What it still holds in them, and is not to keep, is deleted first, through the log, and
+// waited for: whoever is promoted after the slots are the group's must not find it either.
+func (n *Node) addSlots(ctx context.Context, s *snapshot, slots cluster.SlotSet, adopt bool) (Adopted, error) {
+	v := n.coord.View()
+	base := n.engine.Base()
+	g := v.Groups[s.machine.Group]
+	if _, err := v.Apply(cluster.AddSlots{On: g.On(), Slots: slots}); err != nil {
+		return Adopted{}, opError("assign slots", "", err)
+	}
+	fresh := slots.Minus(g.Slots)
+	kept := fresh
+	if !adopt {
+		kept = adoptable(v, base.History, fresh)
+	}
+	if err := n.clearSlots(ctx, s.reign, fresh.Minus(kept)); err != nil {
+		return Adopted{}, opError("assign slots", "", err)
 	}
 	v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
 		g, ok := v.Groups[s.machine.Group]
@@ -57,7 +72,40 @@ func (n *Node) addSlots(ctx context.Context, s *snapshot, slots cluster.SlotSet)
 	if err != nil {
 		return Adopted{}, opError("assign slots", "", err)
 	}
-	return Adopted{}, n.waitRoutes(ctx, v.Version)
+	return n.adopted(kept, base), n.waitRoutes(ctx, v.Version)
+}
+
+// clearSlots deletes every entry of slots that are not served, through the log, and waits until the in-sync set has done so too.
+func (n *Node) clearSlots(ctx context.Context, r *reign, slots cluster.SlotSet) error {
+	last := cluster.LSN(0)
+	for slot := range slots.All() {
+		for n.engine.Count(slot) > 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			entries, err := n.engine.Scan(slot, nil, nil, 1024)
+			if err != nil {
+				return n.readFault(err)
+			}
+			recs := make([]record.Record, len(entries))
+			for i, e := range entries {
+				recs[i] = record.Record{Slot: slot, Key: e.Key, Tombstone: true}
+			}
+			n.engine.Lock(slot.Shard())
+			last, err = n.commitLocked(r, recs)
+			n.engine.Unlock(slot.Shard())
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return r.wait(ctx, last)
+}
+
+// adoption says which earlier data the primary of a new group keeps.
+type adoption struct {
+	group cluster.GroupID
+	kept  cluster.SlotSet
 }
 
 func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label string, adopt bool) (Adopted, error) {
@@ -70,13 +118,11 @@ func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label strin
 	if taken := slots.Minus(v.Unowned()); !taken.IsEmpty() {
 		return Adopted{}, opError("assign slots", "", fmt.Errorf("%w: %v", cluster.ErrSlotOwned, taken))
 	}
-	// What is not adopted goes before anybody is served, and before the group is there: a crash in between loses only what nobody
-	// has asked for.
-	if err := n.engine.DropSlots(cluster.AllSlots().Minus(kept)); err != nil {
-		return Adopted{}, both(ErrStorage, err)
-	}
 	group, reign := cluster.NewGroupID(), cluster.NewReignID()
 	first := base.LSN + 1
+	// What is not kept is removed when the reign is opened: the slots are this node's by then, and nobody is served yet.
+	n.adoption.Store(&adoption{group: group, kept: kept})
+	defer n.adoption.Store(nil)
 	v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
 		return cluster.OpenGroup{Group: group, Label: label, Node: n.member(), Reign: reign, First: first, Slots: slots}, nil
 	})
@@ -88,26 +134,25 @@ func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label strin
 	}); err != nil {
 		return Adopted{}, both(ErrUnconfirmed, err)
 	}
-	a := Adopted{}
-	if base.LSN > 0 && !kept.IsEmpty() {
-		a = Adopted{Slots: kept, Group: base.History.Group, LSN: base.LSN}
-		if r, ok := base.History.Last(); ok {
-			a.Epoch = r.Epoch
-		}
-		n.log.Info("earlier data was adopted", "slots", kept.String(), "group", a.Group.String(), "epoch", uint64(a.Epoch), "lsn", uint64(a.LSN))
-	}
-	return a, n.waitRoutes(ctx, v.Version)
+	return n.adopted(kept, base), n.waitRoutes(ctx, v.Version)
 }
 
-// adoptable is the part of slots whose last owner was the group of that history, at a reign that the history knows.
+// adopted tells, and logs, what was kept.
+func (n *Node) adopted(kept cluster.SlotSet, base storage.Base) Adopted {
+	last, ok := base.History.Last()
+	if !ok || kept.IsEmpty() {
+		return Adopted{}
+	}
+	a := Adopted{Slots: kept, Group: base.History.Group, Epoch: last.Epoch, LSN: base.LSN}
+	n.log.Info("earlier data was adopted", "slots", kept.String(), "group", a.Group.String(), "epoch", uint64(a.Epoch), "lsn", uint64(a.LSN))
+	return a
+}
+
+// adoptable is the part of slots whose last owner was the group of that history, at a reign that is part of it.
 func adoptable(v cluster.View, h cluster.History, slots cluster.SlotSet) cluster.SlotSet {
 	var out cluster.SlotSet
-	last, ok := h.Last()
-	if !ok {
-		return out
-	}
 	for _, f := range v.Former {
-		if f.Group == h.Group && f.Epoch == last.Epoch && f.Reign == last.ID {
+		if f.Group == h.Group && slices.ContainsFunc(h.Reigns, func(r cluster.Reign) bool { return r.Epoch == f.Epoch && r.ID == f.Reign }) {
 			out = out.Union(f.Slots.Intersect(slots))
 		}
 	}
