@@ -145,6 +145,9 @@ func (n *Node) forwardScan(ctx context.Context, prefix []byte, slot, last int, a
 
 // call sends a request and waits for its answer. With a non-nil decoder the answer's fields follow, also beside an error.
 func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte) (*decoder, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // not a byte of it was sent
+	}
 	c, err := n.clients.get(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("%w: dial node %q: %w", ErrNoOwner, t.node, err)

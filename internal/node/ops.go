@@ -127,7 +127,7 @@ func (n *Node) Wait(ctx context.Context, ok func(Status) bool) error {
 func (n *Node) Ready(ctx context.Context) error {
 	return n.waitState(ctx, func(s *snapshot) bool {
 		switch s.machine.State {
-		case replica.Opening, replica.Joining:
+		case replica.Opening, replica.Joining, replica.Closed:
 			return false
 		case replica.Unassigned, replica.Fenced:
 			if n.cfg.Standalone {
