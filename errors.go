@@ -109,8 +109,8 @@ func (e *OpError) Unwrap() error { return e.Err }
 
 // exported gives an error of the inner packages the types of this one.
 func exported(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || err == ErrNotFound { // the one that is part of everyday life costs nothing
+		return err
 	}
 	var moved *node.MovedError
 	var conflict *node.ConflictError
