@@ -21,7 +21,7 @@ const (
 )
 
 // startClients starts all who use the cluster. Each goes through a random node each time.
-func (w *world) startClients() {
+func (w *trial) startClients() {
 	for i := range 3 {
 		w.client(uint64(10+i), 50*time.Millisecond, w.useRegister)
 	}
@@ -34,7 +34,7 @@ func (w *world) startClients() {
 }
 
 // client does something again and again, with a pause, until the run ends.
-func (w *world) client(stream uint64, pause time.Duration, do func(context.Context, *rand.Rand, *kv.Node)) {
+func (w *trial) client(stream uint64, pause time.Duration, do func(context.Context, *rand.Rand, *kv.Node)) {
 	r := w.rng(stream)
 	w.clients.Go(func() {
 		for !w.ending.Load() {
@@ -62,7 +62,7 @@ func outcomeOf(err error) outcome {
 }
 
 // useRegister does one operation on a register and records it.
-func (w *world) useRegister(ctx context.Context, r *rand.Rand, n *kv.Node) {
+func (w *trial) useRegister(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	i := r.IntN(nemesisRegisters)
 	k := mainKey("reg", i)
 	value := w.history.fresh()
@@ -107,7 +107,7 @@ func (w *world) useRegister(ctx context.Context, r *rand.Rand, n *kv.Node) {
 }
 
 // read reads a register and records what it saw. Of a key that holds nothing the item is zero.
-func (w *world) read(ctx context.Context, n *kv.Node, i int, opts ...kv.ReadOption) (kv.Item, bool) {
+func (w *trial) read(ctx context.Context, n *kv.Node, i int, opts ...kv.ReadOption) (kv.Item, bool) {
 	call := w.history.call()
 	it, err := n.Lookup(ctx, mainKey("reg", i), opts...)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
@@ -127,7 +127,7 @@ const (
 
 func (b bank) account(i int) []byte { return mainKey(string(b), i) }
 
-func (w *world) openBanks(ctx context.Context) {
+func (w *trial) openBanks(ctx context.Context) {
 	for _, b := range []bank{spreadBank, slotBank} {
 		for i := range bankAccounts {
 			must(w.t, w.set(ctx, b.account(i), []byte("100")))
@@ -136,7 +136,7 @@ func (w *world) openBanks(ctx context.Context) {
 }
 
 // transfer moves money by one conditional batch.
-func (w *world) transfer(ctx context.Context, r *rand.Rand, n *kv.Node, b bank) {
+func (w *trial) transfer(ctx context.Context, r *rand.Rand, n *kv.Node, b bank) {
 	i := r.IntN(bankAccounts)
 	j := (i + 1 + r.IntN(bankAccounts-1)) % bankAccounts
 	from, err := n.Lookup(ctx, b.account(i), kv.Linearizable())
@@ -167,7 +167,7 @@ func (w *world) transfer(ctx context.Context, r *rand.Rand, n *kv.Node, b bank) 
 }
 
 // audit reads all accounts of a bank at one moment and adds them up.
-func (w *world) audit(ctx context.Context, r *rand.Rand, n *kv.Node) {
+func (w *trial) audit(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	b, sum := spreadBank, 0
 	if r.IntN(2) == 0 {
 		// The accounts of one slot are one page of a scan: it is linearizable as a whole.
@@ -213,7 +213,7 @@ type ledger struct {
 	lines []outcome
 }
 
-func (w *world) writeLedger(ctx context.Context, r *rand.Rand, n *kv.Node) {
+func (w *trial) writeLedger(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	l := &w.history.ledger
 	l.mu.Lock()
 	i := len(l.lines)
@@ -230,7 +230,7 @@ func (w *world) writeLedger(ctx context.Context, r *rand.Rand, n *kv.Node) {
 
 // fillLog writes and deletes what nobody waits for, so that the log moves on, and replicas need deltas and full syncs. Some of it lies
 // in spare slots.
-func (w *world) fillLog(ctx context.Context, r *rand.Rand, n *kv.Node) {
+func (w *trial) fillLog(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	for range 1 + r.IntN(4) {
 		k := fmt.Appendf(nil, "fill-%d", r.IntN(200))
 		if r.IntN(8) == 0 { // a key that lies in the spare slots
@@ -258,7 +258,7 @@ var spareTag = func() string {
 }()
 
 // readOwnWrite writes through one node and reads through another with AtLeast: it sees the write or a later one.
-func (w *world) readOwnWrite(ctx context.Context, r *rand.Rand, n *kv.Node) {
+func (w *trial) readOwnWrite(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	var v kv.Version
 	k := mainKey("own", r.IntN(3))
 	if n.Set(ctx, k, []byte(w.history.fresh()), kv.WriteVersion(&v)) != nil {

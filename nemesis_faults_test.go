@@ -2,6 +2,7 @@ package kv_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // torment is the nemesis: one step after the other, each some time after the last.
-func (w *world) torment() {
+func (w *trial) torment() {
 	r := w.rng(3)
 	for range w.plan.steps {
 		w.fault(r)
@@ -25,7 +26,7 @@ func (w *world) torment() {
 func nodeID(i int) cluster.NodeID { return cluster.NodeID(kvtest.ID(i)) }
 
 // fault does one thing to the cluster.
-func (w *world) fault(r *rand.Rand) {
+func (w *trial) fault(r *rand.Rand) {
 	i := r.IntN(nemesisNodes)
 	j := (i + 1 + r.IntN(nemesisNodes-1)) % nemesisNodes
 	net := w.c.Network
@@ -33,7 +34,7 @@ func (w *world) fault(r *rand.Rand) {
 		i = p // half of what happens, happens to the primary
 		j = (i + 1 + r.IntN(nemesisNodes-1)) % nemesisNodes
 	}
-	switch r.IntN(24) {
+	switch r.IntN(28) {
 	case 0, 1:
 		w.trace.add("cut %s %s", nodeID(i), nodeID(j))
 		net.Cut(nodeID(i), nodeID(j))
@@ -93,14 +94,14 @@ func (w *world) fault(r *rand.Rand) {
 	}
 }
 
-func (w *world) healLinks() {
+func (w *trial) healLinks() {
 	w.trace.add("heal")
 	w.c.Network.Heal()
 	w.c.SetQuorum(true)
 }
 
 // leader is the index of the main group's primary, or -1.
-func (w *world) leader() int {
+func (w *trial) leader() int {
 	g, ok := mainGroup(w.c.Coordinator.View())
 	for i := range nemesisNodes {
 		if ok && g.Primary.Node == nodeID(i) {
@@ -112,7 +113,7 @@ func (w *world) leader() int {
 
 // holder is a member other than i that has everything acknowledged, and is not about to lose it. While a transition is open the set
 // may be replaced at any moment: then there is none.
-func (w *world) holder(i int) (cluster.MemberID, bool) {
+func (w *trial) holder(i int) (cluster.MemberID, bool) {
 	g, ok := mainGroup(w.c.Coordinator.View())
 	if !ok || g.Transition.Kind != cluster.NoTransition {
 		return cluster.MemberID{}, false
@@ -132,7 +133,7 @@ func (w *world) holder(i int) (cluster.MemberID, bool) {
 // kill ends a node without a word; its data is lost. Unless losses are allowed it does so only while another member holds everything
 // that was acknowledged. The node is cut off from the coordinator before that is looked at: whatever it acknowledges after
 // that, it acknowledges with the members that the view shows now.
-func (w *world) kill(i int) {
+func (w *trial) kill(i int) {
 	if w.plan.lossy {
 		w.trace.add("kill %s", nodeID(i))
 		w.bury(i)
@@ -155,19 +156,19 @@ func (w *world) kill(i int) {
 	w.bury(i)
 }
 
-func (w *world) bury(i int) {
+func (w *trial) bury(i int) {
 	w.nodes[i].Store(nil)
 	w.c.Kill(i)
 }
 
-func (w *world) restart(i int) {
+func (w *trial) restart(i int) {
 	w.trace.add("restart %s", nodeID(i))
 	w.c.Restart(i)
 	w.adopt(i)
 }
 
 // order lets an operator give a command, with a deadline that may be short, or be called back. Nobody waits for it.
-func (w *world) order(r *rand.Rand, i, j int) {
+func (w *trial) order(r *rand.Rand, i, j int) {
 	n := w.nodes[i].Load()
 	if n == nil {
 		return
@@ -187,9 +188,12 @@ func (w *world) order(r *rand.Rand, i, j int) {
 }
 
 // command is one that an operator may give to a node, or nil if it would be too dangerous now.
-func (w *world) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(context.Context) error) {
-	spare := cluster.Slots(spareFirst+cluster.Slot(r.IntN(128)), cluster.NumSlots-1-cluster.Slot(r.IntN(100)))
-	switch r.IntN(12) {
+func (w *trial) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(context.Context) error) {
+	spare := spareSlots()
+	if r.IntN(2) == 0 {
+		spare = cluster.Slots(spareFirst+cluster.Slot(r.IntN(128)), cluster.NumSlots-1-cluster.Slot(r.IntN(100)))
+	}
+	switch r.IntN(16) {
 	case 0, 1, 2:
 		p := w.leader()
 		if p < 0 || r.IntN(8) == 0 {
@@ -222,19 +226,39 @@ func (w *world) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(contex
 			return "", nil
 		}
 		return "forget " + kvtest.ID(j), func(ctx context.Context) error { return n.Forget(ctx, kvtest.ID(j)) }
-	case 10:
+	case 10, 11:
 		return "assign spare slots", func(ctx context.Context) error {
 			_, err := n.AssignSlots(ctx, spare)
 			return err
 		}
+	case 12, 13:
+		p := w.leader()
+		return w.guarded(i, "go astray", func(ctx context.Context) error { return w.goAstray(ctx, n, p, spare) })
 	default:
 		return "release spare slots", func(ctx context.Context) error { return n.ReleaseSlots(ctx, spare) }
 	}
 }
 
+// goAstray lets a replica leave, open a group of its own with spare slots, give that up, and come back.
+func (w *trial) goAstray(ctx context.Context, n *kv.Node, p int, spare cluster.SlotSet) error {
+	if err := n.Detach(ctx); err != nil {
+		return err
+	}
+	_, err := n.AssignSlots(ctx, spare)
+	w.trace.add("%s goes astray: %v", n.Status().ID, err)
+	if err == nil {
+		_ = n.Set(ctx, fmt.Appendf(nil, "{%s}-astray", spareTag), []byte("astray"))
+		_ = n.ReleaseSlots(ctx, spare)
+		if err := n.Detach(ctx); err != nil {
+			return err
+		}
+	}
+	return n.Replicate(ctx, kvtest.ID(max(p, 0)))
+}
+
 // guarded is a command that takes a member out of the in-sync set, or may: it holds danger, and runs only if the node is no primary
 // and another member has everything.
-func (w *world) guarded(i int, what string, run func(context.Context) error) (string, func(context.Context) error) {
+func (w *trial) guarded(i int, what string, run func(context.Context) error) (string, func(context.Context) error) {
 	if w.plan.lossy {
 		return what, run
 	}

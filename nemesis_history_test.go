@@ -117,7 +117,7 @@ func (h *history) check(t *testing.T) {
 }
 
 // finalReads reads at rest everything that was recorded: the registers, the ledger and the banks, through every node.
-func (w *world) finalReads() {
+func (w *trial) finalReads() {
 	ctx := within(w.t, time.Minute)
 	for i := range nemesisNodes {
 		n := w.nodes[i].Load()

@@ -16,7 +16,7 @@ import (
 const repairLimit = time.Minute
 
 // heal ends every fault. What is dead stays so.
-func (w *world) heal() {
+func (w *trial) heal() {
 	w.trace.add("all faults end")
 	w.faulty.Store(false)
 	w.c.Network.Heal()
@@ -29,7 +29,7 @@ func (w *world) heal() {
 
 // repair is a patient operator: it starts the dead, attaches who is attached to nobody, and lets a replica take over where nobody serves,
 // until all is well. The cluster has to heal the rest by itself.
-func (w *world) repair() {
+func (w *trial) repair() {
 	for i := range nemesisNodes {
 		if w.nodes[i].Load() == nil {
 			w.restart(i)
@@ -57,7 +57,7 @@ func (w *world) repair() {
 }
 
 // mend does what an operator would do about one node.
-func (w *world) mend(i int, headless time.Duration) {
+func (w *trial) mend(i int, headless time.Duration) {
 	n := w.nodes[i].Load()
 	s := n.Status()
 	v := w.c.Coordinator.View()
@@ -93,7 +93,7 @@ func (w *world) mend(i int, headless time.Duration) {
 
 // takeOver promotes a replica of a group that nobody serves; by force only where acknowledged writes may be lost, or where the member is
 // known to have them all: it was in sync when the last other one was killed.
-func (w *world) takeOver(ctx context.Context, n *kv.Node, g cluster.Group, headless time.Duration) {
+func (w *trial) takeOver(ctx context.Context, n *kv.Node, g cluster.Group, headless time.Duration) {
 	s := n.Status()
 	m, _ := g.Member(cluster.NodeID(s.ID))
 	var o kv.FailoverOptions
@@ -108,7 +108,7 @@ func (w *world) takeOver(ctx context.Context, n *kv.Node, g cluster.Group, headl
 }
 
 // well reports whether one node serves the main slots and all others follow it, in sync.
-func (w *world) well() bool {
+func (w *trial) well() bool {
 	g, ok := mainGroup(w.c.Coordinator.View())
 	if !ok || g.Transition.Kind != cluster.NoTransition || len(g.InSync()) != nemesisNodes {
 		return false
@@ -127,7 +127,7 @@ func (w *world) well() bool {
 }
 
 // rest waits, with nobody writing any more, until the replicas have everything, and compares them with the primary.
-func (w *world) rest() {
+func (w *trial) rest() {
 	deadline := time.Now().Add(repairLimit)
 	for !w.well() || !w.level() {
 		if time.Now().After(deadline) {
@@ -159,7 +159,7 @@ func (w *world) rest() {
 }
 
 // level reports whether all nodes stand at the same record.
-func (w *world) level() bool {
+func (w *trial) level() bool {
 	lsn := w.nodes[0].Load().Status().LSN
 	for i := range nemesisNodes {
 		if w.nodes[i].Load().Status().LSN != lsn {
@@ -169,7 +169,7 @@ func (w *world) level() bool {
 	return true
 }
 
-func (w *world) states() (out []string) {
+func (w *trial) states() (out []string) {
 	for i := range nemesisNodes {
 		s := w.nodes[i].Load().Status()
 		out = append(out, kvtest.ID(i)+" "+s.State.String())

@@ -59,7 +59,7 @@ func TestNemesis(t *testing.T) {
 }
 
 func runNemesis(t *testing.T, seed uint64) {
-	w := &world{seed: seed, plan: newPlan(seed)}
+	w := &trial{seed: seed, plan: newPlan(seed)}
 	defer func() {
 		if t.Failed() {
 			w.trace.print(t)
@@ -76,6 +76,7 @@ func runNemesis(t *testing.T, seed uint64) {
 type plan struct {
 	lossy     bool // forced failovers and careless kills: acknowledged writes may be lost
 	auto      bool // automatic failover
+	spare     bool // the spare slots are assigned from the start
 	lease     time.Duration
 	steps     int           // of the nemesis
 	pause     time.Duration // between two steps, at most
@@ -92,7 +93,8 @@ func newPlan(seed uint64) plan {
 	r := rand.New(rand.NewPCG(seed, 0))
 	p := plan{
 		lossy:     seed%10 == 0,
-		auto:      seed%4 != 1,
+		auto:      seed%8 != 1,
+		spare:     seed%2 == 0,
 		lease:     pick(r, 200*time.Millisecond, 500*time.Millisecond, time.Second),
 		steps:     10 + r.IntN(20),
 		pause:     pick(r, 100*time.Millisecond, 300*time.Millisecond, 800*time.Millisecond),

@@ -15,7 +15,7 @@ import (
 
 // watch observes the cluster until the function that it returns is called: the view's changes for the trace, and what must hold
 // at every moment.
-func (w *world) watch() (stop func()) {
+func (w *trial) watch() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -58,7 +58,7 @@ func describe(g cluster.Group) string {
 }
 
 // look checks what must hold at every moment.
-func (w *world) look(last map[cluster.Incarnation]kv.SyncStatus) {
+func (w *trial) look(last map[cluster.Incarnation]kv.SyncStatus) {
 	var serving []kv.Status
 	for i := range nemesisNodes {
 		n := w.nodes[i].Load()
@@ -92,7 +92,7 @@ func (w *world) look(last map[cluster.Incarnation]kv.SyncStatus) {
 }
 
 // lookTwice: two nodes say that they serve. One of them has not heard yet that its lease is over; it must not act on it.
-func (w *world) lookTwice(serving []kv.Status) {
+func (w *trial) lookTwice(serving []kv.Status) {
 	old := serving[0]
 	for _, s := range serving {
 		if s.Epoch < old.Epoch {

@@ -61,6 +61,7 @@ func (p *proposals) update(v cluster.View, m replica.Machine, r *reign) {
 	}
 	if m.State == replica.Primary && r != nil {
 		if g, ok := v.Groups[r.group]; ok && g.Epoch == r.epoch {
+			p.readmit(r)
 			want = append(want, p.memberChanges(g, r)...)
 		}
 	}
@@ -70,6 +71,19 @@ func (p *proposals) update(v cluster.View, m replica.Machine, r *reign) {
 	p.mu.Unlock()
 	if changed {
 		p.kick()
+	}
+}
+
+// readmit looks for members outside the set that have the whole log, on links that have been in step: one that hung for a while was
+// taken out, and may have sent its last acknowledgement, if nobody writes, before that was decided.
+func (p *proposals) readmit(r *reign) {
+	_, end := r.ring.bounds()
+	for _, s := range p.n.sessions.list() {
+		acked := cluster.LSN(s.acked.Load())
+		if s.reign == r && s.inStep.Load() && acked >= end && !r.requires(s.member) {
+			p.inStep(r, s.member)
+			r.ack(s.member, acked, p.n.now())
+		}
 	}
 }
 

@@ -96,6 +96,7 @@ func (d *driver) sealIfAsked(v cluster.View) {
 		if d.seal != (cluster.Seal{}) {
 			d.seal = cluster.Seal{}
 			d.publish(nil)
+			d.n.keep.kick() // who was promoted asks for the lease only now
 		}
 		return
 	}

@@ -39,7 +39,7 @@ type session struct {
 	offers chan *offer
 	probe  atomic.Uint64 // the last one that was received and not answered
 	wake   chan struct{}
-	inStep bool // only the reading goroutine uses it
+	inStep atomic.Bool // it has said so, and stays so until the link ends
 
 	sent   atomic.Uint64 // LSN up to which log was sent
 	acked  atomic.Uint64
@@ -271,9 +271,11 @@ func (s *session) heardAck(m ack) {
 	now := n.now()
 	s.acked.Store(max(s.acked.Load(), uint64(m.LSN)))
 	s.ackAt.Store(now.UnixNano())
-	if m.InStep && !s.inStep {
-		s.inStep = true
+	if m.InStep && !s.inStep.Swap(true) {
 		s.reign.unthrottle(s)
+		n.proposals.inStep(s.reign, s.member)
+	} else if m.InStep && !s.reign.requires(s.member) && n.ring.distance(m.LSN) <= logFrame {
+		// It was taken out of the set while this link was silent, and is back: there will be no other link to say so.
 		n.proposals.inStep(s.reign, s.member)
 	}
 	s.reign.ack(s.member, m.LSN, now)

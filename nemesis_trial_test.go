@@ -27,8 +27,8 @@ const (
 func mainSlots() cluster.SlotSet  { return cluster.Slots(0, spareFirst-1) }
 func spareSlots() cluster.SlotSet { return cluster.Slots(spareFirst, cluster.NumSlots-1) }
 
-// world is one run: the cluster, those who use it, and what they saw.
-type world struct {
+// trial is one run: the cluster, those who use it, and what they saw.
+type trial struct {
 	seed    uint64
 	plan    plan
 	t       *testing.T // of the bubble
@@ -51,16 +51,16 @@ type world struct {
 }
 
 // rng is a source of its own for everybody, so that what one does not shift another's choices.
-func (w *world) rng(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, stream)) }
+func (w *trial) rng(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, stream)) }
 
-func (w *world) fail(format string, args ...any) {
+func (w *trial) fail(format string, args ...any) {
 	w.t.Helper()
 	w.trace.add("FAIL: "+format, args...)
 	w.t.Errorf(format, args...)
 }
 
 // run is the whole run, in its bubble.
-func (w *world) run(t *testing.T) {
+func (w *trial) run(t *testing.T) {
 	w.t, w.danger = t, make(chan struct{}, 1)
 	w.trace.begin()
 	w.open()
@@ -70,6 +70,7 @@ func (w *world) run(t *testing.T) {
 		w.ending.Store(true)
 		w.clients.Wait()
 		stop()
+		time.Sleep(time.Second) // what is still under way arrives
 	}()
 	w.faulty.Store(true)
 	w.startClients()
@@ -85,7 +86,7 @@ func (w *world) run(t *testing.T) {
 	}
 }
 
-func (w *world) open() {
+func (w *trial) open() {
 	p := w.plan
 	net := transport.NewNetwork(transport.WithSeed(w.seed), transport.WithIdleTimeout(time.Second),
 		transport.WithDialTimeout(time.Second), transport.WithLatency(p.latency))
@@ -107,8 +108,8 @@ func (w *world) open() {
 	}
 }
 
-// adopt takes a node that was opened into the world.
-func (w *world) adopt(i int) {
+// adopt takes a node that was opened into the trial.
+func (w *trial) adopt(i int) {
 	n := w.c.Node(i)
 	id := kvtest.ID(i)
 	n.Observe(func(tr replica.Transition) {
@@ -124,7 +125,7 @@ func (w *world) adopt(i int) {
 }
 
 // step fails or delays a step of an attempt now and then.
-func (w *world) step(mu *sync.Mutex, r *rand.Rand, i int, step string) error {
+func (w *trial) step(mu *sync.Mutex, r *rand.Rand, i int, step string) error {
 	if !w.faulty.Load() {
 		return nil
 	}
@@ -142,9 +143,13 @@ func (w *world) step(mu *sync.Mutex, r *rand.Rand, i int, step string) error {
 }
 
 // seedData makes n1 primary of all that is checked, the others its replicas, and gives them something to sync.
-func (w *world) seedData() {
+func (w *trial) seedData() {
 	ctx := within(w.t, time.Minute)
-	_, err := w.c.Node(0).AssignSlots(ctx, mainSlots())
+	slots := mainSlots()
+	if w.plan.spare {
+		slots = cluster.AllSlots()
+	}
+	_, err := w.c.Node(0).AssignSlots(ctx, slots)
 	must(w.t, err)
 	if w.plan.minInSync > 1 { // without a replica nothing can be written
 		follow(w.t, w.c, 1, 0)
@@ -162,7 +167,7 @@ func (w *world) seedData() {
 }
 
 // set writes through n1, which may not know its replica yet that it needs.
-func (w *world) set(ctx context.Context, key, value []byte) error {
+func (w *trial) set(ctx context.Context, key, value []byte) error {
 	for {
 		err := w.c.Node(0).Set(ctx, key, value)
 		if !errors.Is(err, kv.ErrNotEnoughReplicas) {
@@ -196,7 +201,7 @@ func mainGroup(v cluster.View) (cluster.Group, bool) {
 // long after the proposer has given up.
 type flaky struct {
 	cluster.Coordinator // the door
-	w                   *world
+	w                   *trial
 	mu                  *sync.Mutex
 	rng                 *rand.Rand
 }
@@ -213,13 +218,17 @@ func (f *flaky) Propose(ctx context.Context, c cluster.Command) (cluster.View, e
 	if !f.w.faulty.Load() {
 		return f.Coordinator.Propose(ctx, c)
 	}
-	switch x, d := f.dice(); {
+	x, d := f.dice()
+	if _, ok := c.(cluster.OpenGroup); ok {
+		x /= 4 // it is rare, and what it is refused for has been prepared
+	}
+	switch {
 	case x < 0.03: // decided, but the answer is lost
 		_, err := f.Coordinator.Propose(ctx, c)
 		f.w.trace.add("lost answer to %s: %v", c.Name(), err)
 		return cluster.View{}, fmt.Errorf("%w: %w", cluster.ErrUnavailable, errLostAnswer)
 	case x < 0.06: // under way for long
-		go func() { // the bubble waits for it
+		go func() { // run waits for it at its end
 			time.Sleep(d)
 			_, err := f.w.c.Coordinator.Propose(context.Background(), c)
 			f.w.trace.add("late %s: %v", c.Name(), err)
