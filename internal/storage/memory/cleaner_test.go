@@ -7,6 +7,7 @@ import (
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
+	"github.com/hessonite/kv/internal/storage"
 )
 
 // writer writes to one engine with rising LSNs.
@@ -140,6 +141,48 @@ func TestCleanerKeepsUp(t *testing.T) {
 				checkTable(t, w.e.shard(cluster.KeySlot([]byte("{clean}"))))
 			})
 		}
+	}
+}
+
+// TestCaptureOfAHalfCleanedBlock: what the cleaner has moved is streamed from its new place only. The old copy may be all that is
+// left of a key that was deleted since, and whose tombstone is gone.
+func TestCaptureOfAHalfCleanedBlock(t *testing.T) {
+	const keys = 2000
+	w := &writer{t: t, e: New(Options{})}
+	rng := rand.New(rand.NewPCG(3, 3))
+	slot := cluster.KeySlot([]byte("{half}"))
+	sh := w.e.shard(slot)
+	halves := 0
+	for i := 0; halves < 50; i++ {
+		if i > 100*keys {
+			t.Fatal("no block was ever half clean")
+		}
+		key := fmt.Sprint("{half}", rng.IntN(keys))
+		if i%3 == 0 {
+			w.del(key)
+		} else {
+			w.set(key, 100)
+		}
+		if sh.victim == nil || sh.off == 0 || i%17 != 0 {
+			continue
+		}
+		halves++
+		if err := w.e.Purge(w.lsn-cluster.LSN(rng.IntN(100)), 0); err != nil {
+			t.Fatal(err)
+		}
+		c, err := w.e.Capture(slot.Shard(), storage.CaptureRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, records := int64(0), 0
+		for b, err := c.Next(); err == nil; b, err = c.Next() {
+			bytes += int64(len(b.Data))
+			records += b.Entries
+		}
+		if bytes != sh.live || records != sh.entries+sh.tombs {
+			t.Fatalf("capture of %d bytes and %d records, %d and %d live", bytes, records, sh.live, sh.entries+sh.tombs)
+		}
+		checkTable(t, sh)
 	}
 }
 
