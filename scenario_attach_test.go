@@ -144,6 +144,8 @@ func TestScenario05PrimaryUnreachable(t *testing.T) {
 		c := kvtest.NewCluster(t, 2, kvtest.WithNetwork(transport.NewNetwork(transport.WithRefusedDials())))
 		primary(t, c, 0)
 		r := c.Node(1)
+		c.WaitState(1, replica.Unassigned)
+		synctest.Wait()
 		c.Network.Isolate("n1")
 		seen := observe(r)
 		version := c.Coordinator.View().Version

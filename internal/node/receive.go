@@ -21,7 +21,18 @@ func (a *attempt) prepare(ans *answer) error {
 		return nil
 	}
 	if s := a.parked.staging; s != nil && ans.Keep {
-		return s.Rehistory(ans.History)
+		err := s.Rehistory(ans.History)
+		for i := range ans.Plans {
+			// A delta that was cut, for which the log will do by now.
+			if shard := cluster.Shard(i); err == nil && ans.Plans[i].Kind == storage.StageLog && !s.Position(shard).Complete {
+				err = s.Begin(shard, storage.StageLog, ans.LogFrom, 0, false)
+			}
+		}
+		if err != nil {
+			a.parked.drop() // the next attempt begins anew
+			return fmt.Errorf("go on with a staging store: %w", err)
+		}
+		return nil
 	}
 	a.parked.drop()
 	p := storage.StagePlan{History: ans.History, Bytes: ans.Bytes}
