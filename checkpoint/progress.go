@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -77,10 +78,10 @@ func (p *Progress) Expect(bytes, entries int64) {
 	defer p.mu.Unlock()
 	p.s.TotalBytes, p.s.TotalEntries = -1, -1
 	if bytes >= 0 {
-		p.s.TotalBytes = p.s.ReadBytes + bytes
+		p.s.TotalBytes = plus(p.s.ReadBytes, bytes)
 	}
 	if entries >= 0 {
-		p.s.TotalEntries = p.s.ReadEntries + entries
+		p.s.TotalEntries = plus(p.s.ReadEntries, entries)
 	}
 }
 
@@ -89,10 +90,10 @@ func (p *Progress) Correct(bytes, entries int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.s.TotalBytes >= 0 {
-		p.s.TotalBytes = max(p.s.TotalBytes+bytes, p.s.ReadBytes)
+		p.s.TotalBytes = max(plus(p.s.TotalBytes, bytes), p.s.ReadBytes)
 	}
 	if p.s.TotalEntries >= 0 {
-		p.s.TotalEntries = max(p.s.TotalEntries+entries, p.s.ReadEntries)
+		p.s.TotalEntries = max(plus(p.s.TotalEntries, entries), p.s.ReadEntries)
 	}
 }
 
@@ -164,14 +165,22 @@ func (p *Progress) Snapshot(now time.Time) Stats {
 
 // count adds to what was read. An estimate that turns out too low grows with it: nothing is ever left below zero.
 func (p *Progress) count(bytes, entries int64) {
-	p.s.ReadBytes += max(bytes, 0)
-	p.s.ReadEntries += max(entries, 0)
+	p.s.ReadBytes = plus(p.s.ReadBytes, max(bytes, 0))
+	p.s.ReadEntries = plus(p.s.ReadEntries, max(entries, 0))
 	if p.s.TotalBytes >= 0 {
 		p.s.TotalBytes = max(p.s.TotalBytes, p.s.ReadBytes)
 	}
 	if p.s.TotalEntries >= 0 {
 		p.s.TotalEntries = max(p.s.TotalEntries, p.s.ReadEntries)
 	}
+}
+
+// plus adds to a count that is not negative and stops at the largest number: what is expected is a peer's word.
+func plus(count, n int64) int64 {
+	if n > math.MaxInt64-count {
+		return math.MaxInt64
+	}
+	return count + n
 }
 
 func (p *Progress) touch(now time.Time) {

@@ -2,6 +2,7 @@ package checkpoint_test
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -163,6 +164,25 @@ func TestProgressWithOddArguments(t *testing.T) {
 	if s.ReadBytes != 20 || s.ReadEntries != 2 || s.BytesPerSecond < 0 || !s.LastIO.Equal(at(10)) {
 		t.Errorf("got %+v", s)
 	}
+}
+
+// Extents are what a peer says. The largest numbers do not turn into negative ones.
+func TestProgressOfAnAbsurdExtent(t *testing.T) {
+	var p checkpoint.Progress
+	p.Begin(1, true, at(0))
+	p.Add(100, 1, at(1))
+	check := func(after string) {
+		t.Helper()
+		if s := p.Snapshot(at(2)); s.TotalBytes != math.MaxInt64 || s.TotalEntries != math.MaxInt64 || s.LeftBytes < 0 || s.LeftEntries < 0 {
+			t.Errorf("%s: %+v", after, s)
+		}
+	}
+	p.Expect(math.MaxInt64, math.MaxInt64)
+	check("expected")
+	p.Correct(math.MaxInt64, math.MaxInt64)
+	check("corrected")
+	p.Held(math.MaxInt64, math.MaxInt64)
+	check("held")
 }
 
 // Whatever order the calls come in: within a sync the per cent never goes back, is 100 only when done, and nothing is below zero
