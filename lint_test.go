@@ -215,7 +215,7 @@ func lintFiles(t *testing.T, suffix string, f func(path, text string)) {
 
 // What is left to do is an issue, not a comment.
 func TestLintNothingIsLeftToDo(t *testing.T) {
-	marks := []string{"TO" + "DO", "FIX" + "ME", "XX" + "X"}
+	marks := []string{"TO" + "DO", "FIX" + "ME", "XX" + "X", "not " + "implemented"}
 	for _, suffix := range []string{".go", ".md"} {
 		lintFiles(t, suffix, func(path, text string) {
 			for i, line := range strings.Split(text, "\n") {
@@ -227,4 +227,14 @@ func TestLintNothingIsLeftToDo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file is one concept, and fits in the head of who reads it.
+func TestLintFilesAreShort(t *testing.T) {
+	const most = 500
+	lintFiles(t, ".go", func(path, text string) {
+		if n := strings.Count(text, "\n"); n > most && !strings.HasSuffix(path, "_test.go") {
+			t.Errorf("%s has %d lines, at most %d: split it by concept", path, n, most)
+		}
+	})
 }
