@@ -184,6 +184,12 @@ func (n *Node) leadsNothing() bool {
 
 func (n *Node) detach(ctx context.Context) error {
 	v := n.coord.View()
+	// The view may name this node as primary before its machine knows, for instance by a command that was decided long after it was
+	// proposed. To give that up would leave a group that nobody leads and nobody may leave.
+	if g, m, listed := membership(v, n.member()); listed && g.Primary == m.MemberID && (len(g.Members) > 1 || !g.Slots.IsEmpty()) {
+		return &OpError{Op: "detach", Err: fmt.Errorf("%w: this node leads its group", ErrInvalid),
+			Hint: "hand over first, or release its slots when it is the only member"}
+	}
 	// The local part does not depend on ctx: it is bounded by the machine.
 	if err := n.drv.do(n.ctx, replica.Event{Kind: replica.Detach, View: v.Version}, nil); err != nil {
 		return err

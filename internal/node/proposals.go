@@ -171,10 +171,16 @@ func (p *proposals) gone(r *reign, id cluster.MemberID) {
 	}
 }
 
-// run proposes what is wanted until ctx ends. What failed is tried again after a while, or as soon as something changes.
+// run proposes what is wanted until ctx ends. What failed is tried again after a while, or as soon as the view has changed: the same on
+// the same view would be refused again, at once.
 func (p *proposals) run(ctx context.Context) error {
 	retry := time.NewTimer(p.n.cfg.RetryMin)
 	defer retry.Stop()
+	var failed struct {
+		times int
+		view  uint64
+		until time.Time
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -185,10 +191,15 @@ func (p *proposals) run(ctx context.Context) error {
 			retry.Reset(p.pace())
 			continue
 		}
+		seen := p.n.coord.View().Version
+		if failed.times > 0 && failed.view == seen && time.Now().Before(failed.until) {
+			continue
+		}
 		p.mu.Lock()
 		want := p.want
 		p.want = nil
 		p.mu.Unlock()
+		refused := false
 		for _, w := range want {
 			pctx, cancel := context.WithTimeout(ctx, p.n.cfg.ProposeTimeout)
 			_, err := p.n.coord.Propose(pctx, w.cmd)
@@ -200,8 +211,15 @@ func (p *proposals) run(ctx context.Context) error {
 			if w.done != nil {
 				w.done(err)
 			}
+			refused = refused || err != nil
 		}
-		if len(want) > 0 {
+		switch {
+		case refused:
+			pause := min(p.pace(), p.n.cfg.RetryMin<<min(failed.times, 16))
+			failed.times, failed.view, failed.until = failed.times+1, seen, time.Now().Add(pause)
+			retry.Reset(pause)
+		case len(want) > 0:
+			failed.times = 0
 			p.n.drv.kick()
 		}
 	}
