@@ -38,6 +38,7 @@ func (a *attempt) replay(ctx context.Context, ans *answer) error {
 	}
 	for {
 		if !a.inStep.Load() && a.laps.inStep(at, a.end, time.Now()) {
+			n.sync.done() // first: who sees the state Following sees that the sync is done
 			a.post(replica.InStep, nil)
 			a.follows(at)
 		}
@@ -123,6 +124,7 @@ func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN
 	}
 	a.parked.staging = nil
 	n.ring.restart(at)
+	n.sync.done()
 	a.post(replica.Installed, nil)
 	return at, n.cfg.Hooks.step("installed")
 }
