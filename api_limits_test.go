@@ -68,6 +68,7 @@ func TestScenario38(t *testing.T) {
 		}
 		refused("alone")
 		r := follow(t, c, 1, 0)
+		synctest.Wait() // the primary has heard of it
 		must(t, p.Set(ctx, []byte("k"), []byte("1")))
 		must(t, r.Close())
 		if err := p.Wait(ctx, func(kv.Status) bool { g, _ := p.View().GroupOf("n1"); return len(g.InSync()) == 1 }); err != nil {
@@ -84,6 +85,7 @@ func TestScenario38(t *testing.T) {
 		}
 		c.Restart(1)
 		follow(t, c, 1, 0)
+		synctest.Wait()
 		must(t, p.Set(ctx, []byte("k"), []byte("2")))
 	})
 }

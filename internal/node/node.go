@@ -267,9 +267,9 @@ func (n *Node) Close() error {
 	n.closing.Do(func() {
 		defer close(n.closed)
 		ctx, cancel := context.WithTimeout(context.Background(), n.keep.keeper.Lease())
-		n.leaveSet(ctx)
 		n.drv.post(replica.Event{Kind: replica.Close}, nil)
 		<-n.drv.done
+		n.leaveSet(ctx) // without a link: the primary takes back in whoever is out and says on its link that it is in step
 		n.keep.goodbye(ctx)
 		cancel()
 		n.stop()
@@ -292,11 +292,13 @@ func (n *Node) stop() {
 
 // leaveSet asks that the group does not wait for this node any more.
 func (n *Node) leaveSet(ctx context.Context) {
-	g, m, listed := membership(n.coord.View(), n.member())
-	if !listed || g.Primary == m.MemberID || !m.InSync {
-		return
-	}
-	_, _ = n.coord.Propose(ctx, cluster.Shrink{On: g.On(), By: m.MemberID, Member: m.MemberID})
+	_, _ = n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
+		g, m, listed := membership(v, n.member())
+		if !listed || g.Primary == m.MemberID || !m.InSync {
+			return nil, nil
+		}
+		return cluster.Shrink{On: g.On(), By: m.MemberID, Member: m.MemberID}, nil
+	})
 }
 
 // background runs what outlives the call that started it, and is waited for.
