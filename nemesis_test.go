@@ -24,7 +24,15 @@ var (
 var nemesisRegressions = []struct {
 	seed  uint64
 	found string
-}{}
+}{
+	{4, "a Stale node that was refused at once dialled again at once, for ever"},
+	{15, "a replica that hung for a while on a link which lasted stayed out of the in-sync set"},
+	{16, "a proposal that was refused at once was repeated at once, for ever; a node was detached from a group that it alone led"},
+	{27, "data that was dropped for an assignment which then failed was missed by a sync by log"},
+	{86, "a primary dropped the data of slots that it had released, and its replicas did not"},
+	{301, "a member that entered and left the set between two looks was on its way for ever"},
+	{395, "no replica came in step with a reign that began with a gap, before its first write"},
+}
 
 // TestNemesis lets a small nemesis loose on three nodes in virtual time, a seed a run: links are cut, hung, stalled, delayed and
 // isolated, the coordinator is cut off or answers late, twice or not at all, nodes die, come back empty, are attached, detached,

@@ -138,12 +138,14 @@ func (p *proposals) inStep(r *reign, id cluster.MemberID) {
 	p.mu.Lock()
 	gr, ok := p.grow[id]
 	p.mu.Unlock()
-	if !ok || gr.reign != r {
-		target := r.require(id, p.n.now())
-		p.mu.Lock()
-		p.grow[id] = growing{reign: r, target: target}
-		p.mu.Unlock()
+	if ok && gr.reign == r && r.requires(id) {
+		return // it is on its way
 	}
+	// What is on its way must be required: the reign may have seen the member enter and leave the set while no proposals were computed.
+	target := r.require(id, p.n.now())
+	p.mu.Lock()
+	p.grow[id] = growing{reign: r, target: target}
+	p.mu.Unlock()
 	p.n.drv.kick()
 }
 
