@@ -15,7 +15,7 @@ import (
 
 // storyOverTCP plays the story between two nodes on real sockets, in real time.
 func storyOverTCP(t *testing.T, step string, nth int, silent bool) {
-	coordinator := cluster.NewMemory(cluster.WithLease(300 * time.Millisecond))
+	coordinator := cluster.NewMemory(cluster.WithLease(2 * time.Second))
 	t.Cleanup(func() { coordinator.Close() })
 	g := newTrigger(step, nth)
 	door := clustertest.Flaky(coordinator)

@@ -113,10 +113,13 @@ func (a *attempt) run(ctx context.Context) error {
 	a.silence = time.AfterFunc(a.n.cfg.LinkTimeout, func() { a.stream.Close() })
 	defer a.silence.Stop()
 	a.frames = make(chan transport.Frame, 4)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.read(gctx) })
 	g.Go(func() error { return a.acknowledge(gctx) })
 	err := a.follow(gctx)
+	cancel() // read may be waiting for somebody to take its frame
 	a.stream.Close()
 	if broken := g.Wait(); err == nil || errors.Is(err, context.Canceled) {
 		// follow ended because the link did. Otherwise its own error counts: that the link ended then is a consequence.

@@ -52,6 +52,7 @@ type ring struct {
 	chunks  []*chunk // oldest first; the last one is being filled
 	bytes   int64    // capacity of all chunks
 	end     cluster.LSN
+	next    cluster.LSN // the reign that may append gives no lower LSN
 	floor   cluster.LSN // LSN before the oldest entry that is held
 	epoch   cluster.Epoch
 	open    bool // whether the reign of epoch may append
@@ -66,10 +67,7 @@ func newRing(limit int64, end cluster.LSN) *ring {
 func (r *ring) openGate(epoch cluster.Epoch, first cluster.LSN) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.epoch, r.open = epoch, true
-	if first > 0 && r.end < first-1 {
-		r.end = first - 1
-	}
+	r.epoch, r.open, r.next = epoch, true, first
 }
 
 // closeGate refuses appends from here on: when it has returned, the end does not move until a gate is opened again.
@@ -91,7 +89,7 @@ func (r *ring) append(epoch cluster.Epoch, recs []record.Record) (cluster.LSN, e
 		r.mu.Unlock()
 		return 0, errGateClosed
 	}
-	lsn := r.end + 1
+	lsn := max(r.end+1, r.next)
 	c := r.room(size)
 	c.note(lsn)
 	b := binary.LittleEndian.AppendUint32(c.buf, uint32(size))

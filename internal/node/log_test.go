@@ -155,7 +155,7 @@ func TestRingGapAtFirstLSNOfReign(t *testing.T) {
 		mustAppend(t, r, rec("a", 10))
 	}
 	r.openGate(testEpoch, 100)
-	if _, end := r.bounds(); end != 99 {
+	if _, end := r.bounds(); end != 5 { // no record bears an LSN of the gap: nobody may be waited for to reach it
 		t.Fatalf("end %d in the gap", end)
 	}
 	wake := make(chan struct{}, 1)
@@ -325,7 +325,7 @@ func TestRingAgainstSlice(t *testing.T) {
 			data []byte
 		}
 		var model []entry
-		end := cluster.LSN(0)
+		end, next := cluster.LSN(0), cluster.LSN(1)
 		put := func(lsn cluster.LSN, recs []record.Record) []byte {
 			var o ring
 			o.limit, o.end = 1<<30, lsn-1
@@ -346,8 +346,8 @@ func TestRingAgainstSlice(t *testing.T) {
 			"append": func(t *rapid.T) {
 				recs := draw()
 				lsn, err := r.append(testEpoch, recs)
-				if err != nil || lsn != end+1 {
-					t.Fatalf("append: %d, %v; want %d", lsn, err, end+1)
+				if want := max(end+1, next); err != nil || lsn != want {
+					t.Fatalf("append: %d, %v; want %d", lsn, err, want)
 				}
 				end = lsn
 				model = append(model, entry{lsn, put(lsn, recs)})
@@ -363,8 +363,8 @@ func TestRingAgainstSlice(t *testing.T) {
 				r.copyEntries(body, first, end)
 			},
 			"reign with a gap": func(t *rapid.T) {
-				end += cluster.LSN(rapid.IntRange(0, 20).Draw(t, "gap"))
-				r.openGate(testEpoch, end+1)
+				next = end + 1 + cluster.LSN(rapid.IntRange(0, 20).Draw(t, "gap"))
+				r.openGate(testEpoch, next)
 			},
 			"restart": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "seldom") == 0 {

@@ -41,6 +41,7 @@ type Node struct {
 	admin     sync.Mutex // held by one operator's command at a time (TryLock)
 
 	adoption atomic.Pointer[adoption] // of the group that is being opened
+	heldBack atomic.Pointer[heldBack] // slots whose release was asked for
 
 	store atomic.Pointer[cluster.MemberID]
 	// resetFrom is who this node was before its last Reset, until the view knows of it.

@@ -69,12 +69,17 @@ type servedFrom struct {
 	reign   *reign
 	fenced  bool
 	state   replica.State
+	held    *heldBack
 }
 
 // publishServing lets readers and writers know which slots this node serves.
 func (d *driver) publishServing(v cluster.View) {
 	n := d.n
-	from := servedFrom{version: v.Version, reign: d.reign, state: d.m.State}
+	from := servedFrom{version: v.Version, reign: d.reign, state: d.m.State, held: n.heldBack.Load()}
+	if h := from.held; h != nil && h.open.Load() && v.Groups[h.group].Version > h.version.Load() {
+		n.heldBack.CompareAndSwap(h, nil)
+		from.held = nil
+	}
 	if d.reign != nil {
 		from.fenced = d.reign.fenced.Load()
 	}
@@ -85,7 +90,11 @@ func (d *driver) publishServing(v cluster.View) {
 	var next *serving
 	if d.reign != nil && !from.fenced && (d.m.State == replica.Primary || d.m.State == replica.Draining) {
 		if g, ok := v.Groups[d.reign.group]; ok && g.Epoch == d.reign.epoch && !g.Slots.IsEmpty() {
-			next = &serving{reign: d.reign, slots: newSlotMap(g.Slots), write: d.m.State == replica.Primary}
+			slots := g.Slots
+			if from.held != nil && from.held.group == g.ID {
+				slots = slots.Minus(from.held.slots)
+			}
+			next = &serving{reign: d.reign, slots: newSlotMap(slots), write: d.m.State == replica.Primary}
 		}
 	}
 	old := n.serving.Load()
@@ -96,7 +105,7 @@ func (d *driver) publishServing(v cluster.View) {
 		return
 	}
 	n.serving.Store(next)
-	n.stateMove.notify()
+	defer n.stateMove.notify()
 	if old == nil {
 		return
 	}

@@ -15,12 +15,13 @@ import (
 //
 // Lock order: a shard's lock, then ring.mu; reign.mu is taken alone or before ring.mu.
 type reign struct {
-	group cluster.GroupID
-	epoch cluster.Epoch
-	id    cluster.ReignID
-	first cluster.LSN // the first LSN that it may give; everything below is inherited
-	self  cluster.MemberID
-	ring  *ring
+	group     cluster.GroupID
+	epoch     cluster.Epoch
+	id        cluster.ReignID
+	first     cluster.LSN // the first LSN that it may give
+	inherited cluster.LSN // end of the log that it took over
+	self      cluster.MemberID
+	ring      *ring
 
 	commit atomic.Uint64 // the commit point, as far as it is known; never goes back
 	solo   atomic.Bool   // nobody but this node is required: the commit point is the log's end
@@ -50,7 +51,8 @@ type required struct {
 }
 
 func newReign(group cluster.Group, self cluster.MemberID, r *ring, now time.Time) *reign {
-	g := &reign{group: group.ID, epoch: group.Epoch, id: group.Reign, first: group.First, self: self, ring: r,
+	_, end := r.bounds()
+	g := &reign{inherited: end, group: group.ID, epoch: group.Epoch, id: group.Reign, first: group.First, self: self, ring: r,
 		required: map[cluster.MemberID]*required{}}
 	g.observe(group, now)
 	return g
@@ -241,7 +243,7 @@ func (g *reign) wait(ctx context.Context, lsn cluster.LSN) error {
 	if g.solo.Load() {
 		return g.live()
 	}
-	lsn = max(lsn, g.first-1)
+	lsn = max(lsn, g.inherited)
 	if cluster.LSN(g.commit.Load()) >= lsn {
 		return g.live()
 	}

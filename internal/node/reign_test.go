@@ -34,10 +34,11 @@ func groupOf(version uint64, others ...cluster.MemberID) cluster.Group {
 func testReign(t testing.TB, g cluster.Group, n int) *reign {
 	t.Helper()
 	r := openRing(1<<20, 0, 1)
+	reign := newReign(g, mP, r, epoch0)
 	for range n {
 		mustAppend(t, r, rec("k", 1))
 	}
-	return newReign(g, mP, r, epoch0)
+	return reign
 }
 
 // waiting starts a wait and returns its result; it has begun to wait, or has ended, when waiting returns. In a bubble.

@@ -108,7 +108,7 @@ func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN
 	select {
 	case <-a.install:
 	case <-a.stopped:
-		return at, ctx.Err()
+		return at, context.Canceled // ctx, a child, may hear of it a moment later
 	}
 	n.sync.installing()
 	if err := n.cfg.Hooks.step("install"); err != nil {

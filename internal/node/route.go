@@ -21,6 +21,16 @@ func (m *slotMap) has(s cluster.Slot) bool {
 	return m[s/cluster.SlotsPerShard]&(1<<(s%cluster.SlotsPerShard)) != 0
 }
 
+// any reports whether some slot of the set is in the map.
+func (m *slotMap) any(s cluster.SlotSet) bool {
+	for slot := range s.All() {
+		if m.has(slot) {
+			return true
+		}
+	}
+	return false
+}
+
 // routes says who serves which slot, as of one view.
 type routes struct {
 	version uint64

@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
@@ -121,8 +123,8 @@ func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label strin
 	group, reign := cluster.NewGroupID(), cluster.NewReignID()
 	first := base.LSN + 1
 	// What is not kept is removed when the reign is opened: the slots are this node's by then, and nobody is served yet.
+	// It is remembered until then, also if this call ends before: the group may yet be opened.
 	n.adoption.Store(&adoption{group: group, kept: kept})
-	defer n.adoption.Store(nil)
 	v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
 		return cluster.OpenGroup{Group: group, Label: label, Node: n.member(), Reign: reign, First: first, Slots: slots}, nil
 	})
@@ -170,15 +172,46 @@ func (n *Node) ReleaseSlots(ctx context.Context, slots cluster.SlotSet) error {
 	if s.machine.State != replica.Primary {
 		return &OpError{Op: "release slots", Err: fmt.Errorf("%w: this node is %v", ErrInvalid, s.machine.State), Hint: "release them on their primary"}
 	}
+	// This node stops to serve them before it proposes: once the view says that they are free, another may serve them, however
+	// late this node hears of it.
+	held := &heldBack{slots: slots, group: s.machine.Group}
+	n.heldBack.Store(held)
+	n.drv.kick()
+	if err := n.waitState(ctx, func(*snapshot) bool {
+		sv := n.serving.Load()
+		return sv == nil || !sv.slots.any(slots)
+	}); err != nil {
+		n.heldBack.Store(nil)
+		n.drv.kick()
+		return err
+	}
 	v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
 		g, ok := v.Groups[s.machine.Group]
 		if !ok || g.Epoch != s.machine.Epoch {
 			return nil, ErrFenced
 		}
+		held.version.Store(g.Version)
 		return cluster.ReleaseSlots{On: g.On(), Slots: slots}, nil
 	})
-	if err != nil {
-		return opError("release slots", "", err)
+	if err == nil {
+		err = n.waitRoutes(ctx, v.Version)
+		if err != nil {
+			err = both(ErrUnconfirmed, err) // decided, but this node has not heard of it
+		}
 	}
-	return n.waitRoutes(ctx, v.Version)
+	if err != nil && errors.Is(err, ErrUnconfirmed) {
+		held.open.Store(true) // until the view shows a later version of the group
+	} else {
+		n.heldBack.Store(nil)
+	}
+	n.drv.kick()
+	return opError("release slots", "", err)
+}
+
+// heldBack are slots of this primary's group that it does not serve, because it has asked for their release.
+type heldBack struct {
+	slots   cluster.SlotSet
+	group   cluster.GroupID
+	version atomic.Uint64 // of the group, that the release was proposed on
+	open    atomic.Bool   // its outcome is not known: it is decided when the group has a later version
 }

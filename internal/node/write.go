@@ -20,6 +20,8 @@ const (
 	// bigValue and larger values count bigValueCost bytes in a batch.
 	bigValue     = 4 << 10
 	bigValueCost = 32
+	// maxEntry bounds the encoding of one entry of the log, which has to travel in one frame: the largest record fits.
+	maxEntry = record.MaxSize + 64<<10
 )
 
 // OpKind is what one operation of a write does.
@@ -71,7 +73,7 @@ func checkOps(ops []Op) error {
 	if len(ops) > MaxBatchOps {
 		return fmt.Errorf("%w: %d operations, a batch has at most %d", ErrTooLarge, len(ops), MaxBatchOps)
 	}
-	total := 0
+	total, encoded := 0, entryHeader
 	for i := range ops {
 		op := &ops[i]
 		if len(op.Key) == 0 {
@@ -86,6 +88,10 @@ func checkOps(ops []Op) error {
 		if op.ExpiresAt < 0 || op.TTL < 0 {
 			return fmt.Errorf("%w: negative expiry", ErrInvalid)
 		}
+		encoded += record.HeaderSize + record.ExpirySize + len(op.Key) + len(op.Value) + len(op.Old)
+		if len(op.Old) > record.MaxValue {
+			return fmt.Errorf("%w: expected value of %d bytes, at most %d", ErrTooLarge, len(op.Old), record.MaxValue)
+		}
 		total += len(op.Key)
 		if len(op.Value) > bigValue {
 			total += bigValueCost
@@ -93,6 +99,9 @@ func checkOps(ops []Op) error {
 			total += len(op.Value)
 		}
 		op.slot = cluster.KeySlot(op.Key)
+	}
+	if encoded > maxEntry {
+		return fmt.Errorf("%w: operations of %d bytes in all, at most %d", ErrTooLarge, encoded, maxEntry)
 	}
 	if len(ops) > 1 && total > MaxBatchBytes {
 		return fmt.Errorf("%w: batch of %d bytes, at most %d", ErrTooLarge, total, MaxBatchBytes)
@@ -192,12 +201,17 @@ func (n *Node) writeHere(ctx context.Context, r *reign, ops []Op, o WriteOptions
 	lsn, seen, err := n.appendOps(r, ops, sc)
 	sc.reset()
 	scratchPool.Put(sc)
-	if err != nil {
-		if seen > 0 { // the answer depends on what was seen
-			if werr := n.settle(ctx, r, seen); werr != nil {
-				return cluster.Version{}, werr
-			}
+	switch {
+	case err != nil && lsn > 0:
+		// It is in the log, and replicas may have it; this store could not take it.
+		return r.version(lsn), both(ErrUnconfirmed, err)
+	case errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound):
+		// An answer about what a key holds, be it nothing, is given as a linearizable read is.
+		if werr := n.settle(ctx, r, seen); werr != nil {
+			return cluster.Version{}, werr
 		}
+		return cluster.Version{}, err
+	case err != nil:
 		return cluster.Version{}, err
 	}
 	if lsn == 0 { // nothing to do but conditions, which hold
