@@ -46,7 +46,6 @@ type lagging struct {
 	cluster.Coordinator
 	mu       sync.Mutex
 	frozen   *cluster.View
-	thaw     chan struct{}
 	freezeOn func(cluster.Command) bool
 	beat     func()
 }

@@ -3,7 +3,6 @@ package kv_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -391,5 +390,5 @@ func TestScenario10TenThousandCycles(t *testing.T) {
 	if fd1 > fd0 || heap1 > heap0+8<<20 {
 		t.Fatalf("after %d cycles: goroutines %d → %d, file handles %d → %d, heap %d → %d", cycles, g0, g1, fd0, fd1, heap0, heap1)
 	}
-	t.Log(fmt.Sprintf("goroutines %d → %d, heap %d → %d", g0, g1, heap0, heap1))
+	t.Logf("goroutines %d → %d, heap %d → %d", g0, g1, heap0, heap1)
 }
