@@ -139,15 +139,15 @@ func (w *world) die(ctx context.Context, p, r *process) error {
 		return err
 	}
 	s := r.Status()
-	w.say("n1 is stopped hard; n2 is %v (%v), recovering: %v", s.State, s.Phase, s.State.Info().Recovering)
 	died := time.Now()
 	p.stopHard()
+	w.say("n1 was stopped hard while n2 was %v (%v), recovering: %v", s.State, s.Phase, s.State.Info().Recovering)
 	err := <-attach
 	if err == nil {
 		return errors.New("the sync has ended although its primary was stopped in the middle")
 	}
 	s = r.Status()
-	w.say("Replicate: %v", err)
+	w.say("Replicate: %s", strings.ReplaceAll(err.Error(), "\n", ": "))
 	w.say("n2 is %v %v later, recovering: %v, keys: %d: what it was before", s.State, time.Since(died).Round(time.Millisecond), s.State.Info().Recovering, s.Keys)
 	if s.State != replica.Unassigned {
 		return fmt.Errorf("n2 is %v", s.State)
