@@ -134,6 +134,7 @@ func (k *keep) expired() {
 func (k *keep) release(m replica.Machine) {
 	k.until.Store(0)
 	k.mu.Lock()
+	k.until.Store(0) // again: the answer to a beat may have come in between
 	k.given = true
 	k.over.Stop()
 	epoch := k.epoch
