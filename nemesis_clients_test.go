@@ -111,6 +111,9 @@ func (w *trial) read(ctx context.Context, n *kv.Node, i int, opts ...kv.ReadOpti
 	call := w.history.call()
 	it, err := n.Lookup(ctx, mainKey("reg", i), opts...)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		if w.ending.Load() {
+			w.trace.add("register %d cannot be read through %s: %v", i, n.Status().ID, err)
+		}
 		return kv.Item{}, false
 	}
 	w.history.add(i, input{op: opGet}, output{value: string(it.Value)}, call)

@@ -25,6 +25,7 @@ func (w *trial) heal() {
 			w.c.CutCoordinator(i, false)
 		}
 	}
+	time.Sleep(time.Second) // what is under way arrives
 }
 
 // repair is a patient operator: it starts the dead, attaches who is attached to nobody, and lets a replica take over where nobody serves,

@@ -214,6 +214,14 @@ func (f *flaky) dice() (float64, time.Duration) {
 	return f.rng.Float64(), between(f.rng, time.Millisecond, 700*time.Millisecond)
 }
 
+// delay waits for d, or as long as the caller does.
+func delay(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
 func (f *flaky) Propose(ctx context.Context, c cluster.Command) (cluster.View, error) {
 	if !f.w.faulty.Load() {
 		return f.Coordinator.Propose(ctx, c)
@@ -238,7 +246,7 @@ func (f *flaky) Propose(ctx context.Context, c cluster.Command) (cluster.View, e
 		_, _ = f.Coordinator.Propose(ctx, c)
 		return f.Coordinator.Propose(ctx, c)
 	case x < 0.12:
-		time.Sleep(d / 10)
+		delay(ctx, d/10)
 	}
 	return f.Coordinator.Propose(ctx, c)
 }
@@ -252,12 +260,12 @@ func (f *flaky) Beat(ctx context.Context, b cluster.Beat) (cluster.Grant, error)
 	x, d := f.dice()
 	d /= 2
 	if x < 0.02 {
-		time.Sleep(d)
+		delay(ctx, d)
 	}
 	g, err := f.keeper().Beat(ctx, b)
 	switch {
 	case x > 0.98:
-		time.Sleep(d)
+		delay(ctx, d)
 	case x > 0.96:
 		return cluster.Grant{}, fmt.Errorf("%w: %w", cluster.ErrUnavailable, errLostAnswer)
 	}
@@ -266,7 +274,7 @@ func (f *flaky) Beat(ctx context.Context, b cluster.Beat) (cluster.Grant, error)
 
 func (f *flaky) Release(ctx context.Context, b cluster.Beat) error {
 	if x, d := f.dice(); f.w.faulty.Load() && x < 0.1 {
-		time.Sleep(d)
+		delay(ctx, d)
 	}
 	return f.keeper().Release(ctx, b)
 }

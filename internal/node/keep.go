@@ -81,7 +81,8 @@ func (k *keep) beat(ctx context.Context) {
 	k.given = false
 	k.mu.Unlock()
 	from := k.n.cfg.Clock.Now()
-	bctx, cancel := context.WithTimeout(ctx, max(k.keeper.Lease(), 100*time.Millisecond))
+	// Half a lease: when one answer is lost there is time for another beat before the lease is over.
+	bctx, cancel := context.WithTimeout(ctx, max(k.keeper.Lease()/2, 10*time.Millisecond))
 	g, err := k.keeper.Beat(bctx, b)
 	cancel()
 	if err != nil {
