@@ -224,7 +224,7 @@ func (n *Node) writeHere(ctx context.Context, r *reign, ops []Op, o WriteOptions
 	if err := r.wait(ctx, lsn); err != nil {
 		return v, err
 	}
-	if !n.keep.valid() {
+	if !n.keep.valid() || r.fenced.Load() { // a valid lease may be that of a later reign of this node
 		return v, both(ErrUnconfirmed, ErrFenced)
 	}
 	if need := n.cfg.MinInSync; need > 1 && r.members() < need {
@@ -254,7 +254,7 @@ func (n *Node) settle(ctx context.Context, r *reign, lsn cluster.LSN) error {
 		}
 		return err
 	}
-	if !n.keep.valid() {
+	if !n.keep.valid() || r.fenced.Load() { // a valid lease may be that of a later reign of this node
 		return ErrFenced
 	}
 	return nil
