@@ -26,7 +26,6 @@ func (a *attempt) replay(ctx context.Context, ans *answer) error {
 		if at, err = a.replayStaged(ctx, at); err != nil {
 			return err
 		}
-		a.follows(at)
 	} else {
 		if err := n.engine.SetHistory(ans.History); err != nil {
 			return both(ErrStorage, err)
@@ -38,9 +37,8 @@ func (a *attempt) replay(ctx context.Context, ans *answer) error {
 	}
 	for {
 		if !a.inStep.Load() && a.laps.inStep(at, a.end, time.Now()) {
-			n.sync.done() // first: who sees the state Following sees that the sync is done
+			a.follows()
 			a.post(replica.InStep, nil)
-			a.follows(at)
 		}
 		body, err := a.nextLog(ctx)
 		if err != nil {
@@ -60,8 +58,9 @@ func (a *attempt) replay(ctx context.Context, ans *answer) error {
 	}
 }
 
-// follows notes that the base is in step from here on.
-func (a *attempt) follows(at cluster.LSN) {
+// follows notes that the base is in step from here on. It comes before the machine is told: who sees the state Following sees that the
+// sync is done, and that a fresh read may be waited for.
+func (a *attempt) follows() {
 	a.inStep.Store(true)
 	a.n.retry.succeeded()
 	a.n.sync.done()
@@ -124,7 +123,7 @@ func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN
 	}
 	a.parked.staging = nil
 	n.ring.restart(at)
-	n.sync.done()
+	a.follows()
 	a.post(replica.Installed, nil)
 	return at, n.cfg.Hooks.step("installed")
 }
