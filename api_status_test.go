@@ -132,6 +132,9 @@ func TestInfoInEveryPhaseAndKind(t *testing.T) {
 					must(t, r.Replicate(ctx, "n1"))
 				}
 				inStep(t, p, r)
+				synctest.Wait() // the attempt is at rest: nobody counts steps any more
+				mu.Lock()
+				defer mu.Unlock()
 				s := r.Status()
 				if s.Sync.Kind != kind || s.Sync.Percent != 100 || s.Sync.LeftBytes != 0 || s.Sync.TotalBytes != s.Sync.ReadBytes || s.Sync.ReadBytes == 0 || s.Sync.Err != nil {
 					t.Errorf("done: %+v", s.Sync)

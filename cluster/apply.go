@@ -49,9 +49,9 @@ func (v View) apply(c Command) (View, error) {
 	case AddMember:
 		return v.changeGroup(c.On, func(g *Group) error { return v.addMember(g, c) })
 	case Confirm:
-		return v.changeGroup(c.On, func(g *Group) error { return g.confirm(c) })
+		return v.changeGroup(c.On, func(g *Group) error { return v.confirm(g, c) })
 	case Shrink:
-		return v.changeGroup(c.On, func(g *Group) error { return g.shrink(c) })
+		return v.changeGroup(c.On, func(g *Group) error { return v.shrink(g, c) })
 	case Leave:
 		return v.changeGroup(c.On, func(g *Group) error { return g.leave(c) })
 	case Begin:

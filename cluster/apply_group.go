@@ -38,8 +38,9 @@ func (v View) addMember(g *Group, c AddMember) error {
 }
 
 // confirm: only the primary of the epoch adds to the in-sync set, since it alone knows that it has waited for the member
-// from before it asked. While a failover is open its seals are being compared; the set grows no more.
-func (g *Group) confirm(c Confirm) error {
+// from before it asked. While a failover is open its seals are being compared; the set grows no more. A node that is closing is not
+// taken back in because of an acknowledgement that it sent before.
+func (v View) confirm(g *Group, c Confirm) error {
 	m, err := g.member(c.Member)
 	if err != nil {
 		return err
@@ -49,6 +50,8 @@ func (g *Group) confirm(c Confirm) error {
 		return fmt.Errorf("%w: %s is not the primary of group %s at epoch %d", ErrRefused, c.By, g.ID, g.Epoch)
 	case !m.InSync && g.Transition.Kind == Failover:
 		return fmt.Errorf("%w: a failover of group %s is open", ErrRefused, g.ID)
+	case !m.InSync && v.Leaving(*m):
+		return fmt.Errorf("%w: %s is closing", ErrRefused, c.Member)
 	}
 	m.InSync, m.Joining, m.Restarted, m.Unsure = true, false, false, false
 	return nil
@@ -56,7 +59,7 @@ func (g *Group) confirm(c Confirm) error {
 
 // shrink: a smaller set is always safe, since the primary waits for the larger one until it has seen the change. But the
 // last member in sync is the only one that certainly holds what was acknowledged: it goes only with its store.
-func (g *Group) shrink(c Shrink) error {
+func (v View) shrink(g *Group, c Shrink) error {
 	m, err := g.member(c.Member)
 	if err != nil {
 		return err
@@ -72,6 +75,7 @@ func (g *Group) shrink(c Shrink) error {
 		g.Version++
 		return nil
 	case !m.InSync:
+		m.left(c, v)
 		return nil
 	case c.By != c.Member && g.Transition.Kind == Failover:
 		return fmt.Errorf("%w: a failover of group %s is open; its primary has no say any more", ErrRefused, g.ID)
@@ -79,8 +83,19 @@ func (g *Group) shrink(c Shrink) error {
 		return fmt.Errorf("%w: %s is the last member of group %s in sync", ErrRefused, c.Member, g.ID)
 	}
 	m.InSync = false
+	m.left(c, v)
 	return nil
 }
+
+// left notes that the member itself asked to be out.
+func (m *Member) left(c Shrink, v View) {
+	if c.By == c.Member {
+		m.Left = v.Nodes[m.Node].Incarnation
+	}
+}
+
+// Leaving reports whether the member has asked to be out of the in-sync set in the incarnation that it is in.
+func (v View) Leaving(m Member) bool { return m.Left != 0 && m.Left == v.Nodes[m.Node].Incarnation }
 
 // leave: without a primary, the last member that may hold the group's data stays, or the data would be given up by a
 // timer. Reset and Forget give it up by an operator's word.

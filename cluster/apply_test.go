@@ -186,6 +186,18 @@ func TestApplyMembers(t *testing.T) {
 	confirm := Confirm{On: s.on(), By: a, Member: b}
 	s.do(Shrink{On: s.on(), By: a, Member: b})
 	s.refused(confirm, ErrStaleCommand)
+	// b has asked to be out: it is closing, and comes back in another incarnation only.
+	s.refused(Confirm{On: s.on(), By: a, Member: b}, ErrRefused)
+	s.nothing(Shrink{On: s.on(), By: b, Member: b})
+	again := s.v.Nodes["b"]
+	again.Incarnation++
+	s.do(Announce{Node: again})
+	s.do(Confirm{On: s.on(), By: a, Member: b})
+	s.do(Shrink{On: s.on(), By: a, Member: b}) // the primary's word is about now, not about the incarnation
+	s.do(Confirm{On: s.on(), By: a, Member: b})
+	// One that joins and closes may have been on its way into the set.
+	s.do(Shrink{On: s.on(), By: c, Member: c})
+	s.refused(Confirm{On: s.on(), By: a, Member: c}, ErrRefused)
 	s.do(Leave{On: s.on(), Member: c})
 	s.nothing(Leave{On: s.on(), Member: c})
 }

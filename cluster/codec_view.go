@@ -123,6 +123,7 @@ func appendGroup(b []byte, g Group) []byte {
 		b = appendBool(b, m.Restarted)
 		b = appendBool(b, m.Unsure)
 		b = binary.AppendUvarint(b, m.Since)
+		b = binary.AppendUvarint(b, uint64(m.Left))
 	}
 	b = appendSlots(b, g.Slots)
 	b = append(b, byte(g.Transition.Kind))
@@ -141,9 +142,10 @@ func (r *reader) group() Group {
 		Primary: r.member(),
 		Opener:  Incarnation(r.number()),
 	}
-	const smallest = 1 + len(StoreID{}) + 6
+	const smallest = 1 + len(StoreID{}) + 7
 	for range r.count(smallest) {
-		m := Member{MemberID: r.member(), Kind: r.storeKind(), InSync: r.bool(), Joining: r.bool(), Restarted: r.bool(), Unsure: r.bool(), Since: r.number()}
+		m := Member{MemberID: r.member(), Kind: r.storeKind(), InSync: r.bool(), Joining: r.bool(), Restarted: r.bool(), Unsure: r.bool(), Since: r.number(),
+			Left: Incarnation(r.number())}
 		if r.err != nil {
 			return Group{}
 		}

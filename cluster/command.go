@@ -56,7 +56,8 @@ type Confirm struct {
 	Member MemberID
 }
 
-// Shrink takes a member other than the primary out of the in-sync set. By the primary or the member itself. By the primary
+// Shrink takes a member other than the primary out of the in-sync set. By the primary or the member itself, which is not confirmed
+// again in the same incarnation: it is closing. By the primary
 // it also makes a new version of the group when the member is not in the set, so that a Confirm of unknown outcome, should it
 // arrive yet, is refused.
 type Shrink struct {

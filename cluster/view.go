@@ -48,6 +48,9 @@ type Member struct {
 	Restarted bool
 	Unsure    bool
 	Since     uint64 // version of the view that made this membership, or last named it primary
+	// Left is the incarnation in which the node asked to be taken out of the in-sync set: it is closing, and is not confirmed
+	// again before it has come back in another.
+	Left Incarnation
 }
 
 // Group is a primary and its replicas, and the slots that they hold.

@@ -295,7 +295,7 @@ func (n *Node) stop() {
 func (n *Node) leaveSet(ctx context.Context) {
 	_, _ = n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
 		g, m, listed := membership(v, n.member())
-		if !listed || g.Primary == m.MemberID || !m.InSync {
+		if !listed || g.Primary == m.MemberID || v.Leaving(m) {
 			return nil, nil
 		}
 		return cluster.Shrink{On: g.On(), By: m.MemberID, Member: m.MemberID}, nil

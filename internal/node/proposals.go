@@ -62,7 +62,7 @@ func (p *proposals) update(v cluster.View, m replica.Machine, r *reign) {
 	if m.State == replica.Primary && r != nil {
 		if g, ok := v.Groups[r.group]; ok && g.Epoch == r.epoch {
 			p.readmit(r)
-			want = append(want, p.memberChanges(g, r)...)
+			want = append(want, p.memberChanges(v, g, r)...)
 		}
 	}
 	p.mu.Lock()
@@ -88,7 +88,7 @@ func (p *proposals) readmit(r *reign) {
 }
 
 // memberChanges are the entries into and removals from the in-sync set that a primary wants.
-func (p *proposals) memberChanges(g cluster.Group, r *reign) []wanted {
+func (p *proposals) memberChanges(v cluster.View, g cluster.Group, r *reign) []wanted {
 	n := p.n
 	var want []wanted
 	p.mu.Lock()
@@ -103,7 +103,7 @@ func (p *proposals) memberChanges(g cluster.Group, r *reign) []wanted {
 	}
 	for id, gr := range p.grow {
 		m, ok := g.Member(id.Node)
-		if gr.reign != r || !ok || m.MemberID != id || m.InSync {
+		if gr.reign != r || !ok || m.MemberID != id || m.InSync || v.Leaving(m) {
 			delete(p.grow, id)
 			gr.reign.unrequire(id)
 			continue
@@ -132,7 +132,7 @@ func (p *proposals) inStep(r *reign, id cluster.MemberID) {
 	if !ok || g.Epoch != r.epoch {
 		return
 	}
-	if m, ok := g.Member(id.Node); !ok || m.MemberID != id || m.InSync {
+	if m, ok := g.Member(id.Node); !ok || m.MemberID != id || m.InSync || v.Leaving(m) {
 		return
 	}
 	p.mu.Lock()
