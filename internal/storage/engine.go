@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 
 	"github.com/hessonite/kv/cluster"
@@ -201,4 +202,21 @@ type Stats struct {
 	Moved      int64 // bytes that the cleaner has moved since then
 	Overdue    int64 // ms by which the oldest expiry is overdue, as of the last Due
 	InstallNS  int64 // how long the last Install held the readers up
+}
+
+// Durable is implemented by engines that keep their data on disk, and take records in later than Apply returns: in runs, in the order of
+// their LSNs, of which each is one transaction. Base, Get, Scan, Count and Capture show the last run that was committed; Current shows
+// what is pending too. A record may be sent to others, counted as held by this node, or shown to a reader only once it is committed.
+type Durable interface {
+	Engine
+
+	// OnCommit sets what is called after each run, one call at a time, by a goroutine of the engine's own and without a lock: with the
+	// LSN that the base has now, or with the fault that ended all committing. It is called once, before the first Apply.
+	OnCommit(f func(committed cluster.LSN, fault error))
+	// Flush waits until all that was applied before the call is committed; the fault, if there is one.
+	Flush(ctx context.Context) error
+	// StoreID names the data. Open kept it only if nothing that was acknowledged can have been lost.
+	StoreID() cluster.StoreID
+	// SetStoreID gives the data another name, durably, before it returns.
+	SetStoreID(cluster.StoreID) error
 }
