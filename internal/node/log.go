@@ -206,11 +206,6 @@ func (r *ring) read(after cluster.LSN, max int, wake chan<- struct{}) ([]byte, c
 			lo = mid + 1
 		}
 	}
-	if lo == len(r.chunks) {
-		// The end is above the last entry: a reign began here with a gap, and nothing was appended yet.
-		r.await(wake)
-		return nil, after, nil
-	}
 	c := r.chunks[lo]
 	off := c.seek(after)
 	return c.cut(off, max)

@@ -65,7 +65,6 @@ type offer struct {
 	Staging   bool
 	History   cluster.History
 	Positions [cluster.NumShards]storage.StagePosition
-	Rate      int64 // bytes a second that the replica wants at most; 0: no limit
 }
 
 func (o *offer) encode() []byte {
@@ -74,7 +73,6 @@ func (o *offer) encode() []byte {
 	e.stamp(o.stamp)
 	e.str(string(o.Member.Node))
 	e.id(o.Member.Store)
-	e.uvar(uint64(max(o.Rate, 0)))
 	e.bool(o.HasBase)
 	if o.HasBase {
 		e.history(o.Base.History)
@@ -99,7 +97,6 @@ func (o *offer) encode() []byte {
 func decodeOffer(d *decoder) (*offer, error) {
 	o := &offer{stamp: d.stamp()}
 	o.Member = cluster.MemberID{Node: cluster.NodeID(d.str()), Store: d.id()}
-	o.Rate = int64(d.uvar())
 	if o.HasBase = d.bool(); o.HasBase {
 		o.Base.History = d.history()
 		o.Base.LSN = cluster.LSN(d.u64())
@@ -117,9 +114,6 @@ func decodeOffer(d *decoder) (*offer, error) {
 			p.LSN, p.Complete = cluster.LSN(d.uvar()), d.bool()
 			p.Token = append([]byte(nil), d.bytes()...)
 		}
-	}
-	if o.Rate < 0 {
-		d.fail("negative rate")
 	}
 	return o, d.end()
 }

@@ -22,7 +22,7 @@ func testHistory(group byte, reigns int) cluster.History {
 }
 
 func testOffer() *offer {
-	o := &offer{stamp: testStamp, Member: cluster.MemberID{Node: "n2", Store: cluster.StoreID{5}}, Rate: 1 << 20,
+	o := &offer{stamp: testStamp, Member: cluster.MemberID{Node: "n2", Store: cluster.StoreID{5}},
 		HasBase: true, Base: storage.Base{History: testHistory(1, 3), LSN: 321}, Staging: true, History: testHistory(1, 2)}
 	for i := range o.Changed {
 		o.Changed[i] = cluster.LSN(i * i)

@@ -42,7 +42,7 @@ type standing struct {
 func (n *Node) decide(s *session, o *offer) *answer {
 	floor, end := n.ring.bounds()
 	base := n.engine.Base()
-	a := &answer{stamp: s.stamp, History: base.History, End: s.end()}
+	a := &answer{stamp: s.stamp, History: base.History, End: end}
 	f := cluster.LSN(0)
 	if o.HasBase {
 		f = base.History.Common(o.Base.History, end, o.Base.LSN)

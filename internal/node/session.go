@@ -36,10 +36,6 @@ type session struct {
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
 
-	// inherited is the last LSN that the reign took over. Those between it and the reign's first nobody ever bore: a replica that
-	// holds inherited holds everything below the first.
-	inherited cluster.LSN
-
 	offers chan *offer
 	probe  atomic.Uint64 // the last one that was received and not answered
 	wake   chan struct{}
@@ -135,10 +131,6 @@ func (n *Node) admit(stream transport.Stream, o *offer) (*session, *refusal) {
 		offers: make(chan *offer, 1), wake: make(chan struct{}, 1)}
 	s.stamp = stamp{Group: r.group, Epoch: r.epoch, From: n.inc, To: o.stamp.From, Attempt: o.Attempt}
 	s.ackAt.Store(n.now().UnixNano())
-	s.inherited = r.first - 1
-	if last, ok := n.engine.Base().History.Last(); ok && last.ID == r.id {
-		s.inherited -= last.Gap
-	}
 	return s, nil
 }
 
@@ -276,9 +268,6 @@ func (s *session) heardAck(m ack) {
 		n.counters.staleMessages.Add(1)
 		return
 	}
-	if m.LSN >= s.inherited {
-		m.LSN = max(m.LSN, s.reign.first-1)
-	}
 	now := n.now()
 	s.acked.Store(max(s.acked.Load(), uint64(m.LSN)))
 	s.ackAt.Store(now.UnixNano())
@@ -377,21 +366,11 @@ func (s *session) sendLog(ctx context.Context, from cluster.LSN, beat *time.Tick
 	}
 }
 
-// end is the LSN of the last record of the log. Where a reign began with a gap and has written nothing yet, the log's end lies in the
-// gap: no replica can come so far before the first write, which may have to wait for a replica (MinInSync).
-func (s *session) end() cluster.LSN {
-	_, end := s.n.ring.bounds()
-	if end == s.reign.first-1 {
-		return s.inherited
-	}
-	return end
-}
-
 // beat is what the primary says of itself. A probe is answered only while the lease is valid, which it was not asked for before
 // the probe was received.
 func (s *session) beat() beat {
 	p := s.probe.Swap(0)
-	end := s.end()
+	_, end := s.n.ring.bounds()
 	if p != 0 && !s.n.keep.valid() {
 		p = 0
 	}
