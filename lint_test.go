@@ -18,6 +18,7 @@ const lintModule = "github.com/hessonite/kv"
 // lintArrows names, for each package of this module, the others that it may import outside its tests; "x/..." is x and all below it.
 // Arrows point one way: kv, internal/node, then the parts that know nothing of each other, then cluster. A new package gets a line.
 var lintArrows = map[string][]string{
+	"internal/alloc":  {},
 	"internal/clock":  {},
 	"cluster":         {"internal/clock"},
 	"internal/record": {"cluster"},

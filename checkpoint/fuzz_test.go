@@ -7,9 +7,19 @@ import (
 	"testing"
 
 	"github.com/hessonite/kv/checkpoint"
+	"github.com/hessonite/kv/internal/alloc"
 )
 
-// FuzzFile: whatever a file holds, reading it ends, with a whole checkpoint or a typed error.
+// frugal fails if reading allocates more than a small multiple of the bytes that are there, beside the first step of a section
+// that is being read, whatever lengths the bytes announce.
+func frugal(t *testing.T, size int, read func()) {
+	t.Helper()
+	if got, limit := alloc.Bytes(read), uint64(64*size+2<<20); got > limit {
+		t.Fatalf("%d bytes were allocated for %d that came, %d are the most", got, size, limit)
+	}
+}
+
+// FuzzFile: whatever a file holds, reading it ends, with a whole checkpoint or a typed error, and takes no more memory than it holds.
 func FuzzFile(f *testing.F) {
 	whole := file(f, tag, 1)
 	f.Add(whole)
@@ -17,7 +27,9 @@ func FuzzFile(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(append(bytes.Clone(whole[:200]), whole[100:]...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		all, err := readFile(b, checkpoint.Limits{AnyTag: true, MaxBlock: 1 << 20})
+		var all []checkpoint.Section
+		var err error
+		frugal(t, len(b), func() { all, err = readFile(b, checkpoint.Limits{AnyTag: true}) })
 		verify(t, all, err)
 	})
 }
@@ -37,6 +49,7 @@ func FuzzSections(f *testing.F) {
 	f.Add([]byte{1, 1, 1, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var p pipe
+		size := len(b)
 		for n := uint32(0); len(b) >= 2; n++ {
 			head := b[2:][:min(int(b[0]), len(b)-2)]
 			body := b[2+len(head):][:min(int(b[1]), len(b)-2-len(head))]
@@ -48,7 +61,9 @@ func FuzzSections(f *testing.F) {
 			}
 			p.sections = append(p.sections, section{head, body})
 		}
-		all, err := readAll(&p, checkpoint.Limits{AnyTag: true})
+		var all []checkpoint.Section
+		var err error
+		frugal(t, size, func() { all, err = readAll(&p, checkpoint.Limits{AnyTag: true}) })
 		verify(t, all, err)
 	})
 }

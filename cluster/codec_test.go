@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/hessonite/kv/internal/alloc"
 )
 
 // exampleView has a bit of everything.
@@ -117,6 +119,14 @@ func TestViewCodec(t *testing.T) {
 	}
 }
 
+// fuzzFrugal fails if decoding b allocates more than a small multiple of its length, whatever lengths it announces.
+func fuzzFrugal(t *testing.T, b []byte, decode func()) {
+	t.Helper()
+	if got, limit := alloc.Bytes(decode), uint64(64*len(b)+16<<10); got > limit {
+		t.Fatalf("%d bytes were allocated for %d that came, %d are the most", got, len(b), limit)
+	}
+}
+
 func FuzzDecodeCommand(f *testing.F) {
 	for _, c := range exampleCommands() {
 		b, err := EncodeCommand(c)
@@ -127,7 +137,9 @@ func FuzzDecodeCommand(f *testing.F) {
 	}
 	v := exampleView(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := DecodeCommand(b)
+		var c Command
+		var err error
+		fuzzFrugal(t, b, func() { c, err = DecodeCommand(b) })
 		if err != nil {
 			if !errors.Is(err, ErrFormat) {
 				t.Fatalf("untyped error %v", err)
@@ -148,7 +160,9 @@ func FuzzDecodeView(f *testing.F) {
 	f.Add(EncodeView(View{}))
 	f.Add(EncodeView(exampleView(f)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := DecodeView(b)
+		var v View
+		var err error
+		fuzzFrugal(t, b, func() { v, err = DecodeView(b) })
 		if err != nil {
 			if !errors.Is(err, ErrFormat) {
 				t.Fatalf("untyped error %v", err)
@@ -169,7 +183,10 @@ func FuzzDecodeHistory(f *testing.F) {
 	b, _ := historyOf(f, 1, 10, 25).AppendBinary(nil)
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, rest, err := DecodeHistory(b)
+		var h History
+		var rest []byte
+		var err error
+		fuzzFrugal(t, b, func() { h, rest, err = DecodeHistory(b) })
 		if err != nil {
 			if !errors.Is(err, ErrFormat) {
 				t.Fatalf("untyped error %v", err)

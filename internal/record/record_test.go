@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/alloc"
 )
 
 func drawRecord(t *rapid.T) Record {
@@ -140,7 +141,12 @@ func FuzzDecode(f *testing.F) {
 		f.Add(Append(nil, &r))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, n, err := Decode(b)
+		var r Record
+		var n int
+		var err error
+		if got := alloc.Bytes(func() { r, n, err = Decode(b) }); got > 16<<10 {
+			t.Fatalf("%d bytes were allocated, though a record is part of what it was read from", got)
+		}
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("error %v does not match ErrCorrupt", err)

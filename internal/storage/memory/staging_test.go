@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/alloc"
 	"github.com/hessonite/kv/internal/record"
 	"github.com/hessonite/kv/internal/storage"
 )
@@ -194,7 +195,12 @@ func FuzzBlock(f *testing.F) {
 		}
 		newest := map[string]record.Record{}
 		for _, data := range [][]byte{one, two} {
-			if err := st.Block(shard, data, []byte("t")); err != nil {
+			var err error
+			got := alloc.Bytes(func() { err = st.Block(shard, data, []byte("t")) })
+			if limit := uint64(64*len(data) + 64<<10); got > limit {
+				t.Fatalf("%d bytes were allocated for a block of %d, %d are the most", got, len(data), limit)
+			}
+			if err != nil {
 				if !errors.Is(err, storage.ErrCorrupt) {
 					t.Fatalf("error %v does not match ErrCorrupt", err)
 				}
