@@ -275,7 +275,7 @@ func (d *driver) act(a replica.Action, from replica.Machine, q queued) {
 		n.keep.release(from)
 	case replica.DropData:
 		if err := n.dropData(); err != nil {
-			d.post(replica.Event{Kind: replica.StorageFault}, both(ErrStorage, err))
+			d.post(replica.Event{Kind: replica.StorageFault}, err)
 		}
 	case replica.CountStale:
 		// take has counted it

@@ -105,38 +105,3 @@ func (n *Node) Forget(ctx context.Context, id cluster.NodeID) error {
 	})
 	return opError("forget", id, err)
 }
-
-// Reset drops the node's data and its assignment; it leaves Failed too.
-func (n *Node) Reset(ctx context.Context) error {
-	done, err := n.operation("reset")
-	if err != nil {
-		return err
-	}
-	defer done()
-	v := n.coord.View()
-	// Data is dropped only if the view would allow it: what the last member in sync holds is given up by Forget or Force alone.
-	if _, known := v.Nodes[n.cfg.ID]; known {
-		if _, err := v.Apply(cluster.Reset{Node: n.member(), Store: cluster.NewStoreID()}); err != nil {
-			return opError("reset", "", err)
-		}
-	}
-	if err := n.drv.do(ctx, replica.Event{Kind: replica.Reset, View: v.Version}, nil); err != nil {
-		return opError("reset", "", err)
-	}
-	_, err = n.proposeReleased(ctx, func(v cluster.View) (cluster.Command, error) { return n.pendingReset(v), nil })
-	n.drv.kick()
-	return opError("reset", "", err)
-}
-
-// pendingReset is the command that tells of a reset which the view does not know of yet, or nil. Until it is decided the node must
-// not announce its new store: it would go on as a member of its group.
-func (n *Node) pendingReset(v cluster.View) cluster.Command {
-	old := n.resetFrom.Load()
-	if old == nil {
-		return nil
-	}
-	if info, ok := v.Nodes[n.cfg.ID]; !ok || info.MemberID() != *old {
-		return nil
-	}
-	return cluster.Reset{Node: *old, Store: n.member().Store}
-}

@@ -73,7 +73,7 @@ func (k *keep) beat(ctx context.Context) {
 	}
 	switch s.machine.State {
 	case replica.Fenced, replica.Primary, replica.Draining:
-		b.WantLease = s.seal.Transition.IsZero()
+		b.WantLease = s.seal.Transition.IsZero() && k.n.resetting.Load() == nil
 	case replica.Opening, replica.Closed:
 		return
 	}

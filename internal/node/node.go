@@ -43,9 +43,8 @@ type Node struct {
 	adoption atomic.Pointer[adoption] // of the group that is being opened
 	heldBack atomic.Pointer[heldBack] // slots whose release was asked for
 
-	store atomic.Pointer[cluster.MemberID]
-	// resetFrom is who this node was before its last Reset, until the view knows of it.
-	resetFrom atomic.Pointer[cluster.MemberID]
+	store     atomic.Pointer[cluster.MemberID]
+	resetting atomic.Pointer[resetOrder] // until it is carried out, or refused
 	state     atomic.Pointer[snapshot]
 	serving   atomic.Pointer[serving]
 	routes    atomic.Pointer[routes]
@@ -247,19 +246,6 @@ func (n *Node) sealAt(id cluster.TransitionID) cluster.Seal {
 		s.Last = r.Epoch
 	}
 	return s
-}
-
-// dropData empties the store. The node goes on under a new store ID, drawn before the first byte is dropped.
-func (n *Node) dropData() error {
-	if v := n.coord.View(); n.pendingReset(v) == nil { // else the view still knows the store before the last one
-		n.resetFrom.Store(n.store.Load())
-	}
-	n.store.Store(&cluster.MemberID{Node: n.cfg.ID, Store: cluster.NewStoreID()})
-	if err := n.engine.Reset(); err != nil {
-		return err
-	}
-	n.ring.restart(n.engine.Base().LSN)
-	return nil
 }
 
 // Close ends the node. It gives the lease back and hands nothing over; a replica asks, within a bound, to leave the in-sync set. It

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"maps"
 	"sync"
+	"time"
 
 	"github.com/hessonite/kv/replica"
 )
@@ -13,9 +15,13 @@ const observerQueue = 256
 type observers struct {
 	mu     sync.Mutex
 	list   map[*observer]struct{}
+	ending map[*observer]struct{} // cancelled, and not known to have ended
 	closed bool
-	wg     sync.WaitGroup
 }
+
+// observerGrace is how long Close waits for a call that is running. It cannot wait for ever: the observer may be the one who closes the
+// node.
+const observerGrace = time.Second
 
 type observer struct {
 	f       func(replica.Transition)
@@ -25,31 +31,49 @@ type observer struct {
 	wake    chan struct{}
 	quit    chan struct{}
 	once    sync.Once
+	done    chan struct{} // closed when its goroutine has ended
 }
 
 // Observe calls f for every transition from now on, in order, one at a time. When f is too slow, the oldest are dropped, and the
 // next Transition says how many. cancel stops the calls; it does not wait for one that is running.
 func (n *Node) Observe(f func(replica.Transition)) (cancel func()) {
 	t := &n.observers
-	o := &observer{f: f, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+	o := &observer{f: f, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return func() {}
 	}
 	if t.list == nil {
-		t.list = map[*observer]struct{}{}
+		t.list, t.ending = map[*observer]struct{}{}, map[*observer]struct{}{}
 	}
 	t.list[o] = struct{}{}
-	t.wg.Go(o.run)
+	go o.run()
 	return func() {
 		t.mu.Lock()
-		delete(t.list, o)
+		for e := range t.ending {
+			if e.ended() {
+				delete(t.ending, e)
+			}
+		}
+		if _, ok := t.list[o]; ok {
+			delete(t.list, o)
+			t.ending[o] = struct{}{}
+		}
 		t.mu.Unlock()
 		o.mu.Lock()
 		o.queue = nil
 		o.mu.Unlock()
 		o.once.Do(func() { close(o.quit) })
+	}
+}
+
+func (o *observer) ended() bool {
+	select {
+	case <-o.done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -77,6 +101,7 @@ func (o *observer) put(tr replica.Transition) {
 
 // run calls the observer; after close it delivers what is queued, so that the last transition is seen.
 func (o *observer) run() {
+	defer close(o.done)
 	for {
 		o.mu.Lock()
 		var tr replica.Transition
@@ -99,14 +124,24 @@ func (o *observer) run() {
 	}
 }
 
-// close lets every observer see what is queued, and waits for them.
+// close lets every observer see what is queued, and waits for them; for a call that is running, observerGrace at most.
 func (t *observers) close() {
 	t.mu.Lock()
 	t.closed = true
-	for o := range t.list {
+	all := maps.Clone(t.list)
+	maps.Copy(all, t.ending)
+	t.list, t.ending = nil, nil
+	t.mu.Unlock()
+	for o := range all {
 		o.once.Do(func() { close(o.quit) })
 	}
-	t.list = nil
-	t.mu.Unlock()
-	t.wg.Wait()
+	grace := time.NewTimer(observerGrace)
+	defer grace.Stop()
+	for o := range all {
+		select {
+		case <-o.done:
+		case <-grace.C:
+			return
+		}
+	}
 }

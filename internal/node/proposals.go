@@ -54,6 +54,8 @@ func (p *proposals) update(v cluster.View, m replica.Machine, r *reign) {
 	var want []wanted
 	if c := n.pendingReset(v); c != nil {
 		want = append(want, wanted{cmd: c})
+	} else if n.resetDecided(v) {
+		// The data is dropped as soon as the machine may; to announce it again would undo the reset.
 	} else if info, ok := v.Nodes[n.cfg.ID]; !ok || info != n.info() {
 		want = append(want, wanted{cmd: cluster.Announce{Node: n.info()}})
 	} else if g, member, listed := membership(v, n.member()); listed && m.State == replica.Unassigned && member.Since <= m.GaveUp {

@@ -16,6 +16,7 @@ var (
 	errLeaseOver = errors.New("the lease was not renewed in time")
 	errPatience  = errors.New("no progress for the whole patience of a joining node")
 	errMovedOn   = errors.New("the view has moved on")
+	errResetting = errors.New("a reset of this node was ordered")
 	errSilent    = errors.New("the primary has gone silent")
 )
 

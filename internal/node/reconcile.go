@@ -17,6 +17,10 @@ func (d *driver) reconcile() bool {
 		}
 	}
 	d.publishView(v)
+	if d.n.resetDecided(v) && d.m.State != replica.Opening && d.m.Phase != replica.Installing {
+		d.take(queued{ev: replica.Event{Kind: replica.Reset, View: v.Version}})
+		return d.n.resetting.Load() == nil
+	}
 	ev, cause, ok := desired(d.m, v, me, d.n.hasBase)
 	if !ok {
 		d.sealIfAsked(v)

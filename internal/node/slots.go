@@ -74,7 +74,15 @@ func (n *Node) addSlots(ctx context.Context, s *snapshot, slots cluster.SlotSet,
 	if err != nil {
 		return Adopted{}, opError("assign slots", "", err)
 	}
-	return n.adopted(kept, base), n.waitRoutes(ctx, v.Version)
+	return n.adopted(kept, base), n.waitAssigned(ctx, v.Version)
+}
+
+// waitAssigned waits until this node has heard of what was decided.
+func (n *Node) waitAssigned(ctx context.Context, version uint64) error {
+	if err := n.waitRoutes(ctx, version); err != nil {
+		return opError("assign slots", "", both(ErrUnconfirmed, err))
+	}
+	return nil
 }
 
 // clearSlots deletes every entry of slots that are not served, through the log, and waits until the in-sync set has done so too.
@@ -136,7 +144,7 @@ func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label strin
 	}); err != nil {
 		return Adopted{}, both(ErrUnconfirmed, err)
 	}
-	return n.adopted(kept, base), n.waitRoutes(ctx, v.Version)
+	return n.adopted(kept, base), n.waitAssigned(ctx, v.Version)
 }
 
 // adopted tells, and logs, what was kept.

@@ -44,6 +44,7 @@ func (c *counters) syncAnswered(a *answer) {
 type linkStatus struct {
 	mu        sync.Mutex
 	a         *attempt
+	group     cluster.GroupID
 	downSince time.Time
 	end       cluster.LSN
 	committed cluster.LSN
@@ -56,7 +57,9 @@ type linkStatus struct {
 func (l *linkStatus) up(a *attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.a, l.downSince = a, time.Time{}
+	if l.a, l.downSince = a, (time.Time{}); l.group != a.group { // positions of another group say nothing
+		l.group, l.end, l.committed = a.group, 0, 0
+	}
 }
 
 func (l *linkStatus) down(a *attempt) {

@@ -1,0 +1,132 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/storage"
+	"github.com/hessonite/kv/replica"
+)
+
+// Reset drops the node's data and its assignment; it leaves Failed too.
+//
+// It is decided before the first byte is dropped. The other way round, two members that reset at once would each be allowed to, by
+// the other's copy, and nothing would be left. Until the outcome is known the node neither serves nor announces its store anew. An
+// error that matches ErrUnconfirmed says that the outcome is open: the node goes on asking, and drops its data if it is decided.
+func (n *Node) Reset(ctx context.Context) error {
+	done, err := n.operation("reset")
+	if err != nil {
+		return err
+	}
+	defer done()
+	order := &resetOrder{to: cluster.NewStoreID(), done: make(chan error, 1)}
+	if !n.resetting.CompareAndSwap(nil, order) {
+		if order = n.resetting.Load(); order == nil { // an earlier one, whose outcome was not known, was carried out just now
+			return nil
+		}
+	}
+	if err := n.tryReset(ctx); err != nil {
+		if !errors.Is(err, ErrUnconfirmed) {
+			n.resetting.Store(nil) // refused: all is as it was
+			n.keep.kick()
+		}
+		return opError("reset", "", err)
+	}
+	n.drv.kick()
+	select {
+	case err := <-order.done:
+		return opError("reset", "", err)
+	case <-n.drv.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return opError("reset", "", both(ErrUnconfirmed, ctx.Err()))
+	}
+}
+
+// resetOrder is a reset that was asked for and not carried out yet.
+type resetOrder struct {
+	to   cluster.StoreID // who the store will be
+	done chan error      // has room for the outcome
+}
+
+// tryReset gets the reset decided.
+func (n *Node) tryReset(ctx context.Context) error {
+	err := n.waitView(ctx, func(v cluster.View) bool { _, known := v.Nodes[n.cfg.ID]; return known })
+	if err != nil {
+		return both(ErrUnconfirmed, err)
+	}
+	// What the view refuses today is refused before service is interrupted.
+	v := n.coord.View()
+	if c := n.pendingReset(v); c != nil {
+		if _, err := v.Apply(c); err != nil {
+			return err
+		}
+	}
+	if err := n.stepDown(ctx); err != nil {
+		return err
+	}
+	_, err = n.proposeReleased(ctx, func(v cluster.View) (cluster.Command, error) { return n.pendingReset(v), nil })
+	return err
+}
+
+// stepDown ends this node's service as a primary and gives the lease back, so that its slots may become free. While a reset is wanted
+// no lease is asked for.
+func (n *Node) stepDown(ctx context.Context) error {
+	m := n.state.Load().machine
+	if m.State != replica.Primary && m.State != replica.Draining {
+		return nil
+	}
+	err := n.drv.do(ctx, replica.Event{Kind: replica.LeaseLost, Group: m.Group, Epoch: m.Epoch}, errResetting)
+	if err != nil && !errors.Is(err, replica.ErrStaleEvent) {
+		return err
+	}
+	n.keep.release(m)
+	return nil
+}
+
+// pendingReset is the command that has to be decided before the data is dropped, or nil.
+func (n *Node) pendingReset(v cluster.View) cluster.Command {
+	order := n.resetting.Load()
+	if order == nil || v.Nodes[n.cfg.ID].MemberID() != n.member() {
+		return nil
+	}
+	return cluster.Reset{Node: n.member(), Store: order.to}
+}
+
+// resetDecided reports whether the view knows this node as what it will be after the reset.
+func (n *Node) resetDecided(v cluster.View) bool {
+	order := n.resetting.Load()
+	return order != nil && v.Nodes[n.cfg.ID].Store == order.to
+}
+
+// dropData empties the store. The node goes on under a new store ID, which is drawn before the first byte is dropped.
+func (n *Node) dropData() (err error) {
+	id := cluster.NewStoreID()
+	if order := n.resetting.Load(); order != nil {
+		id = order.to
+		defer func() {
+			n.resetting.Store(nil)
+			order.done <- err
+		}()
+	}
+	if err := n.rename(id); err != nil {
+		return both(ErrStorage, err)
+	}
+	if err := n.engine.Reset(); err != nil {
+		return both(ErrStorage, err)
+	}
+	n.ring.restart(n.engine.Base().LSN)
+	return nil
+}
+
+// rename gives the node's data another store ID.
+func (n *Node) rename(id cluster.StoreID) error {
+	if d, ok := n.engine.(storage.Durable); ok {
+		if err := d.SetStoreID(id); err != nil {
+			return err
+		}
+	}
+	n.store.Store(&cluster.MemberID{Node: n.cfg.ID, Store: id})
+	return nil
+}
