@@ -45,10 +45,20 @@ func (e *Engine) Capture(shard cluster.Shard, req storage.CaptureRequest) (stora
 		return nil, storage.ErrClosed
 	}
 	sh := &e.shards[shard]
-	sh.mu.Lock()
+	sh.lock()
 	defer sh.mu.Unlock()
 	// All records of this shard up to the base's LSN have been applied: their LSNs were given under the lock that is held here.
-	c := &capture{lsn: cluster.LSN(e.lsn.Load()), horizon: cluster.LSN(sh.horizon.Load())}
+	c, err := e.captureLocked(shard, req, cluster.LSN(e.lsn.Load()))
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// captureLocked takes a shard whose lock the caller holds, and which is exactly at lsn.
+func (e *Engine) captureLocked(shard cluster.Shard, req storage.CaptureRequest, lsn cluster.LSN) (*capture, error) {
+	sh := &e.shards[shard]
+	c := &capture{lsn: lsn, horizon: cluster.LSN(sh.horizon.Load())}
 	c.token = token{incarnation: e.incarnation, generation: sh.generation, above: req.Above, since: c.lsn}
 	if req.Above > 0 {
 		c.token.since = req.Above

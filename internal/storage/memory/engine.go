@@ -65,6 +65,7 @@ type Engine struct {
 	history    cluster.History
 	generation atomic.Uint64 // the last one given to a shard
 
+	snapMu sync.Mutex // held while a snapshot is taken; taken before shards' locks
 	shards [cluster.NumShards]shard
 }
 
@@ -78,6 +79,7 @@ type shard struct {
 	changed    atomic.Uint64 // LSN of the last change; written under mu
 	horizon    atomic.Uint64 // written under mu
 	nextDue    atomic.Int64  // the earliest expiry, or earlier; written under mu
+	pending    func()        // captures the shard for a snapshot, before anything is changed (lock); under mu
 
 	buildMu sync.Mutex // held while a slot is sorted; taken before mu
 }
@@ -101,7 +103,7 @@ func New(o Options) *Engine {
 func (e *Engine) Kind() cluster.StoreKind { return cluster.MemoryStore }
 
 // Lock takes the lock of a shard. Readers of the shard wait too.
-func (e *Engine) Lock(s cluster.Shard) { e.shards[s].mu.Lock() }
+func (e *Engine) Lock(s cluster.Shard) { e.shards[s].lock() }
 
 // Unlock gives the lock of a shard back.
 func (e *Engine) Unlock(s cluster.Shard) { e.shards[s].mu.Unlock() }

@@ -80,7 +80,7 @@ func (e *Engine) purgeCut(limit cluster.LSN, keep int64) (cluster.LSN, bool) {
 
 // purge drops some tombstones at or below the LSN, the oldest first, and reports whether there are more.
 func (sh *shard) purge(cut cluster.LSN) (more bool, err error) {
-	sh.mu.Lock()
+	sh.lock()
 	defer sh.mu.Unlock()
 	const step = 128
 	for range step {

@@ -12,7 +12,7 @@ import (
 // lockAll takes all shards' locks.
 func (e *Engine) lockAll() {
 	for i := range e.shards {
-		e.shards[i].mu.Lock()
+		e.shards[i].lock()
 	}
 }
 
@@ -65,7 +65,7 @@ func (e *Engine) DropSlots(slots cluster.SlotSet) error {
 	var errs []error
 	for n := range slots.Shards() {
 		sh := &e.shards[n]
-		sh.mu.Lock()
+		sh.lock()
 		first := cluster.Slot(n) * cluster.SlotsPerShard
 		if slots.Intersect(cluster.Slots(first, first+cluster.SlotsPerShard-1)).Len() == cluster.SlotsPerShard {
 			e.clear(sh)

@@ -42,6 +42,7 @@ func Run(t *testing.T, open Factory) {
 		{"StageFull", testStageFull},
 		{"AtomicInstall", testAtomicInstall},
 		{"Readers", testReaders},
+		{"Snapshot", testSnapshot},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) { tc.run(t, open) })
