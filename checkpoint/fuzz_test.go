@@ -14,7 +14,7 @@ import (
 // that is being read, whatever lengths the bytes announce.
 func frugal(t *testing.T, size int, read func()) {
 	t.Helper()
-	if got, limit := alloc.Bytes(read), uint64(64*size+2<<20); got > limit {
+	if got, limit := alloc.Bytes(read), uint64(64*size+1<<20+alloc.Slack); got > limit {
 		t.Fatalf("%d bytes were allocated for %d that came, %d are the most", got, size, limit)
 	}
 }

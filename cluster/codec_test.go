@@ -122,7 +122,7 @@ func TestViewCodec(t *testing.T) {
 // fuzzFrugal fails if decoding b allocates more than a small multiple of its length, whatever lengths it announces.
 func fuzzFrugal(t *testing.T, b []byte, decode func()) {
 	t.Helper()
-	if got, limit := alloc.Bytes(decode), uint64(64*len(b)+16<<10); got > limit {
+	if got, limit := alloc.Bytes(decode), uint64(64*len(b)+alloc.Slack); got > limit {
 		t.Fatalf("%d bytes were allocated for %d that came, %d are the most", got, len(b), limit)
 	}
 }

@@ -7,29 +7,31 @@ import (
 	"github.com/hessonite/kv/internal/alloc"
 )
 
-// The slack is for what the runtime and the testing package allocate beside.
 func TestBytes(t *testing.T) {
-	const slack = 16 << 10
-	for _, size := range []int{0, 100, 10 << 10, 1 << 20} {
+	for _, size := range []int{0, 100, 1 << 20, 10 << 20} {
 		var kept []byte
 		got := alloc.Bytes(func() { kept = make([]byte, size) })
-		if got < uint64(len(kept)) || got > uint64(size+size/8+slack) {
+		if got+alloc.Slack < uint64(len(kept)) || got > uint64(size+alloc.Slack) {
 			t.Errorf("%d bytes were allocated, %d were counted", size, got)
 		}
 	}
-	small := make([]*[16]byte, 1000)
+	const n = 1_000_000
+	small := make([]*[16]byte, n)
 	got := alloc.Bytes(func() {
 		for i := range small {
 			small[i] = new([16]byte)
 		}
 	})
-	if got < 16_000 || got > 16_000+slack {
-		t.Errorf("16000 bytes in small pieces were allocated, %d were counted", got)
+	if got < 16*n-alloc.Slack || got > 16*n+alloc.Slack {
+		t.Errorf("%d bytes in small pieces were allocated, %d were counted", 16*n, got)
 	}
 }
 
 func ExampleBytes() {
-	got := alloc.Bytes(func() { _ = make([]byte, 0, 32) })
-	fmt.Println(got < 64<<10)
-	// Output: true
+	came := []byte("a message that announces a list of 2^62 items")
+	decode := func([]byte) {}
+	if got, limit := alloc.Bytes(func() { decode(came) }), uint64(64*len(came)+alloc.Slack); got > limit {
+		fmt.Printf("%d bytes were allocated, %d are the most", got, limit)
+	}
+	// Output:
 }

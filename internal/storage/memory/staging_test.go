@@ -197,7 +197,7 @@ func FuzzBlock(f *testing.F) {
 		for _, data := range [][]byte{one, two} {
 			var err error
 			got := alloc.Bytes(func() { err = st.Block(shard, data, []byte("t")) })
-			if limit := uint64(64*len(data) + 64<<10); got > limit {
+			if limit := uint64(64*len(data) + alloc.Slack); got > limit {
 				t.Fatalf("%d bytes were allocated for a block of %d, %d are the most", got, len(data), limit)
 			}
 			if err != nil {
