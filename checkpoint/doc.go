@@ -6,6 +6,7 @@
 // A checkpoint is a run of sections, each a small head and a body:
 //
 //	header            what follows: history, shards, expected size
+//	slots             in a backup only: which slots the group held
 //	for each shard:
 //	  shard           its kind (full or delta), the LSN at which it is exact, its horizon
 //	  blocks          runs of encoded records (package internal/record), later ones replace earlier ones
@@ -25,7 +26,7 @@
 // All numbers are little endian. The head of each section:
 //
 //	offset  size  field
-//	0       1     kind: 1 header, 2 shard, 3 block, 4 shard end, 5 end
+//	0       1     kind: 1 header, 2 shard, 3 block, 4 shard end, 5 end, 6 slots
 //	1       1     compression: 0; others are reserved
 //	2       2     length of the token, at most 4096; 0 but in a block
 //	4       4     number of the section, from 0
@@ -46,6 +47,8 @@
 //	2   number of shards, then one byte for each
 //	…   history, as cluster.History.AppendBinary writes it
 //
+// The body of a slots section is the text of a cluster.SlotSet: "0-5460,7000".
+//
 // The body of a shard section:
 //
 //	1   shard
@@ -61,6 +64,12 @@
 //	4   CRC-32C over the checksums of the blocks in order; in the end, over those of the shard ends
 //
 // Versions that are released stay readable for ever: testdata holds a file of each.
+//
+// # Backups
+//
+// A backup is a file of which a [BackupReader] knows more: it holds every shard, all of them at one LSN, and either everything (the
+// header's "has to hold already" is 0) or of every shard a delta above that LSN. It names the slots of the group. Nothing follows
+// its end. [Verify] reads one and tells what it is of, or where the first damage lies.
 //
 // # Progress
 //

@@ -21,6 +21,8 @@ var (
 	ErrForeign error = &streamError{"section of another stream"}
 	// ErrLimit: more than the reader's Limits allow.
 	ErrLimit error = &streamError{"too large"}
+	// ErrNotBackup: a checkpoint, but not one of every shard at one LSN with the group's slots: a sync's, perhaps.
+	ErrNotBackup error = &streamError{"not a backup"}
 	// ErrTruncated: the stream ends before its end trailer.
 	ErrTruncated error = &streamError{"cut off"}
 

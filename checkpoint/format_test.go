@@ -151,7 +151,7 @@ func TestGoldenFile(t *testing.T) {
 func TestNames(t *testing.T) {
 	for want, got := range map[string]interface{ String() string }{
 		"header": checkpoint.HeaderSection, "shard": checkpoint.ShardSection, "block": checkpoint.BlockSection,
-		"shard end": checkpoint.ShardEndSection, "end": checkpoint.EndSection, "kind 9": checkpoint.SectionKind(9),
+		"slots": checkpoint.SlotsSection, "shard end": checkpoint.ShardEndSection, "end": checkpoint.EndSection, "kind 9": checkpoint.SectionKind(9),
 		"full": checkpoint.Full, "delta": checkpoint.Delta, "kind 2": checkpoint.Kind(2),
 	} {
 		if got.String() != want {

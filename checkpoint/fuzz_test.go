@@ -26,6 +26,7 @@ func FuzzFile(f *testing.F) {
 	f.Add(whole[:len(whole)/2])
 	f.Add([]byte{})
 	f.Add(append(bytes.Clone(whole[:200]), whole[100:]...))
+	f.Add(backup(f, 10, 1)[:2000])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var all []checkpoint.Section
 		var err error
@@ -83,6 +84,8 @@ func verify(t *testing.T, all []checkpoint.Section, err error) {
 		switch s.Kind {
 		case checkpoint.HeaderSection:
 			err = w.Header(s.Header)
+		case checkpoint.SlotsSection:
+			err = w.Slots(s.Slots)
 		case checkpoint.ShardSection:
 			err = w.BeginShard(s.Shard)
 		case checkpoint.BlockSection:

@@ -43,6 +43,7 @@ type Reader struct {
 	err    error
 
 	begun, open, ended bool
+	slotted, started   bool // slots came; a shard came
 	shard              ShardHeader
 	left               map[cluster.Shard]bool // announced and not begun
 	count, total       trailer
@@ -123,6 +124,8 @@ func (r *Reader) take(h *head, body []byte) (Section, error) {
 	switch {
 	case h.kind == HeaderSection && !r.begun:
 		return r.takeHeader(body)
+	case h.kind == SlotsSection && r.begun && !r.started && !r.slotted:
+		return r.takeSlots(body)
 	case h.kind == ShardSection && r.begun && !r.open:
 		return r.takeShard(body)
 	case h.kind == BlockSection && r.open:
@@ -144,6 +147,24 @@ func (r *Reader) takeHeader(body []byte) (Section, error) {
 	return Section{Kind: HeaderSection, Header: h}, nil
 }
 
+// maxSlots is more than the longest text of a set of slots has: every other slot.
+const maxSlots = 64 << 10
+
+func (r *Reader) takeSlots(body []byte) (Section, error) {
+	if len(body) > maxSlots {
+		return Section{}, fmt.Errorf("%w: slots in %d bytes, at most %d", ErrLimit, len(body), maxSlots)
+	}
+	s, err := cluster.ParseSlotSet(string(body))
+	if err != nil {
+		return Section{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if s.String() != string(body) {
+		return Section{}, fmt.Errorf("%w: slots that nobody would write so", ErrCorrupt)
+	}
+	r.slotted = true
+	return Section{Kind: SlotsSection, Slots: s}, nil
+}
+
 func (r *Reader) takeShard(body []byte) (Section, error) {
 	h, err := decodeShardHeader(body)
 	if err != nil {
@@ -153,7 +174,7 @@ func (r *Reader) takeShard(body []byte) (Section, error) {
 		return Section{}, fmt.Errorf("%w: shard %d was not announced, or comes again", ErrOrder, h.Shard)
 	}
 	delete(r.left, h.Shard)
-	r.open, r.shard, r.count = true, h, trailer{shards: 1}
+	r.open, r.started, r.shard, r.count = true, true, h, trailer{shards: 1}
 	return Section{Kind: ShardSection, Shard: h}, nil
 }
 

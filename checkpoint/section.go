@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/hessonite/kv/cluster"
 )
 
 // FormatVersion is the version that Writer writes. Readers read it and every older one.
@@ -22,6 +24,7 @@ const (
 	BlockSection                           // records: Section.Data, Entries and Token
 	ShardEndSection                        // a shard is complete: Section.Totals
 	EndSection                             // so is the checkpoint: Section.Totals
+	SlotsSection                           // of a backup, behind the header: Section.Slots
 )
 
 // String is the kind's name.
@@ -37,6 +40,8 @@ func (k SectionKind) String() string {
 		return "shard end"
 	case EndSection:
 		return "end"
+	case SlotsSection:
+		return "slots"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -44,12 +49,13 @@ func (k SectionKind) String() string {
 // Section is one section of a checkpoint. Fields that its kind does not name are zero.
 type Section struct {
 	Kind    SectionKind
-	Header  Header      // HeaderSection
-	Shard   ShardHeader // ShardSection, and repeated in BlockSection and ShardEndSection
-	Data    []byte      // BlockSection: encoded records, as the source yielded them, not copied
-	Entries int         // BlockSection: how many records the sender says that Data holds; at most one a byte
-	Token   []byte      // BlockSection: resumes behind this block; a part of the head that the source yielded
-	Totals  Totals      // ShardEndSection: of the shard; EndSection: of all shards
+	Header  Header          // HeaderSection
+	Slots   cluster.SlotSet // SlotsSection
+	Shard   ShardHeader     // ShardSection, and repeated in BlockSection and ShardEndSection
+	Data    []byte          // BlockSection: encoded records, as the source yielded them, not copied
+	Entries int             // BlockSection: how many records the sender says that Data holds; at most one a byte
+	Token   []byte          // BlockSection: resumes behind this block; a part of the head that the source yielded
+	Totals  Totals          // ShardEndSection: of the shard; EndSection: of all shards
 }
 
 // Totals count what a shard, or a whole checkpoint, consists of.

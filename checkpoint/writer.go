@@ -14,7 +14,7 @@ type Sink interface {
 	WriteSection(head, body []byte) error
 }
 
-// Writer writes a checkpoint: Header, then for each announced shard BeginShard, any number of Blocks, and EndShard, then Close. A
+// Writer writes a checkpoint: Header, Slots if it is a backup, then for each announced shard BeginShard, any number of Blocks, and EndShard, then Close. A
 // call in another order, or with values that no Reader takes, fails with ErrMisuse and writes nothing; the Writer can still be
 // used. An error of the sink is returned as it is, by this and every later call: what the sink got is no checkpoint. A
 // Writer is for one goroutine.
@@ -25,6 +25,8 @@ type Writer struct {
 	err    error // of the sink
 
 	begun, open, closed bool
+	slotted             bool                   // Slots was called
+	started             bool                   // so was BeginShard
 	left                map[cluster.Shard]bool // announced and not begun
 	shard, total        trailer
 }
@@ -54,6 +56,20 @@ func (w *Writer) Header(h Header) error {
 	return w.write(HeaderSection, 0, nil, body)
 }
 
+// Slots tells which slots the group held; it may be called once, right behind Header. In a backup it must be.
+func (w *Writer) Slots(s cluster.SlotSet) error {
+	switch {
+	case w.err != nil:
+		return w.err
+	case !w.begun || w.closed:
+		return misuse("slots before the header or after the end")
+	case w.slotted || w.started:
+		return misuse("slots twice, or behind a shard")
+	}
+	w.slotted = true
+	return w.write(SlotsSection, 0, nil, []byte(s.String()))
+}
+
 // BeginShard begins one of the shards that the header announced.
 func (w *Writer) BeginShard(h ShardHeader) error {
 	switch {
@@ -70,7 +86,7 @@ func (w *Writer) BeginShard(h ShardHeader) error {
 		return fmt.Errorf("%w: %w", ErrMisuse, err)
 	}
 	delete(w.left, h.Shard)
-	w.open, w.shard = true, trailer{shards: 1}
+	w.open, w.started, w.shard = true, true, trailer{shards: 1}
 	return w.write(ShardSection, 0, nil, h.encode())
 }
 
