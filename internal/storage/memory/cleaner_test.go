@@ -90,9 +90,7 @@ func checkTable(t testing.TB, sh *shard) {
 			held += int64(8*len(s.refs)) + segmentHeader
 		}
 	}
-	for _, o := range sh.sorted {
-		held += o.weight
-	}
+	held += checkOrders(t, sh)
 	held += int64(len(sh.due.chunks))*(dueChunk*16+8) + int64(sh.graves.n)*graveSize
 	if held != sh.held {
 		t.Fatalf("table tells of %d bytes, holds %d", sh.held, held)

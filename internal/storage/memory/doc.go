@@ -14,6 +14,10 @@
 // Positions (sequence of the block, offset) rise in time as far as captures can tell: whatever is written or moved after a capture
 // lies behind everything that the capture holds. So a cut stream resumes with the blocks behind the last one that was sent.
 //
+// A shard has no order. The first scan of a slot sorts it, and writers keep it sorted for as long as it is scanned now and then. So that
+// a scan of everything does not walk a shard's index once for each of its slots, the first walk makes a roster: four bytes an entry,
+// told apart by slot, which are given back as the slots are sorted.
+//
 // A staging store builds full shards of the blocks that arrive, as they lie, and keeps what goes on top of the base's
 // shards as a list of blocks. Install swaps the former and adopts the latter, under all locks.
 package memory

@@ -11,8 +11,8 @@ import (
 	"github.com/hessonite/kv/internal/storage"
 )
 
-// sortedSlot holds the keys of one slot in order. It is built when the slot is first scanned, kept up to date by writers, and
-// dropped after many writes without a scan. While it is being built (ready is false) writers keep it up to date already.
+// sortedSlot holds the keys of one slot in order. It is built from the shard's roster when the slot is first scanned, kept up to date by
+// writers, and dropped after many writes without a scan. While it is being built (ready is false) writers keep it up to date already.
 type sortedSlot struct {
 	keys   *btree.BTreeG[string]
 	ready  bool
@@ -28,21 +28,29 @@ func newSortedSlot() *sortedSlot {
 	return &sortedSlot{keys: btree.NewBTreeGOptions(less, btree.Options{NoLocks: true, Degree: 64})}
 }
 
-// sort takes a key into its slot's order, if that is kept.
-func (t *table) sort(slot cluster.Slot, key []byte) {
-	o := t.sorted[slot]
+// sort takes a new key into its slot's order and into the roster, if those are kept. t.orders is not nil.
+func (t *table) sort(slot cluster.Slot, key []byte, tag uint32) {
+	o := t.orders.slots[slot%cluster.SlotsPerShard]
+	if t.orders.roster != nil {
+		t.listLate(slot, tag)
+	}
 	if o == nil || t.bored(slot, o) {
 		return
 	}
+	t.rank(o, key)
+}
+
+// rank takes a key into an order.
+func (t *table) rank(o *sortedSlot, key []byte) {
 	if _, there := o.keys.Set(string(key)); !there {
 		o.weight += int64(len(key)) + sortedOverhead
 		t.grow(int64(len(key)) + sortedOverhead)
 	}
 }
 
-// unsort takes a key out of its slot's order, if that is kept.
+// unsort takes a key out of its slot's order, if that is kept. t.orders is not nil.
 func (t *table) unsort(slot cluster.Slot, key []byte) {
-	o := t.sorted[slot]
+	o := t.orders.slots[slot%cluster.SlotsPerShard]
 	if o == nil || t.bored(slot, o) {
 		return
 	}
@@ -62,13 +70,26 @@ func (t *table) bored(slot cluster.Slot, o *sortedSlot) bool {
 }
 
 func (t *table) forget(slot cluster.Slot) {
-	if o := t.sorted[slot]; o != nil {
-		t.grow(-o.weight)
-		delete(t.sorted, slot)
-		if len(t.sorted) == 0 {
-			t.sorted = nil
-		}
+	if t.orders == nil {
+		return
 	}
+	if o := &t.orders.slots[slot%cluster.SlotsPerShard]; *o != nil {
+		t.grow(-(*o).weight)
+		*o = nil
+		t.orders.n--
+		t.tidy()
+	}
+}
+
+// sorted is the order of a slot; nil if it has none that is ready.
+func (t *table) sorted(slot cluster.Slot) *sortedSlot {
+	if t.orders == nil {
+		return nil
+	}
+	if o := t.orders.slots[slot%cluster.SlotsPerShard]; o != nil && o.ready {
+		return o
+	}
+	return nil
 }
 
 // Scan implements storage.Engine. The shard's lock is held while the page's records are found, not while they are copied.
@@ -82,7 +103,7 @@ func (e *Engine) Scan(slot cluster.Slot, prefix, after []byte, limit int) ([]sto
 			return nil, nil
 		}
 		sh.mu.RLock()
-		if o := sh.sorted[slot]; o != nil && o.ready {
+		if o := sh.sorted(slot); o != nil {
 			raws := sh.page(o, prefix, after, limit)
 			sh.mu.RUnlock()
 			return copyEntries(raws), nil
@@ -151,54 +172,4 @@ func copyEntries(raws [][]byte) []storage.Entry {
 		}
 	}
 	return out
-}
-
-// build sorts a slot. It takes the shard's lock for a few segments of the index at a time.
-func (sh *shard) build(slot cluster.Slot) {
-	sh.buildMu.Lock()
-	defer sh.buildMu.Unlock()
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if o := sh.sorted[slot]; o != nil && o.ready {
-		return
-	}
-	generation := sh.generation
-	o := newSortedSlot()
-	if sh.sorted == nil {
-		sh.sorted = make(map[cluster.Slot]*sortedSlot)
-	}
-	sh.sorted[slot] = o
-	for tag := uint32(0); tag < 1<<tagBits; {
-		for range 2 {
-			if tag < 1<<tagBits {
-				sh.sortSegment(slot, tag)
-				tag = sh.index.next(tag)
-			}
-		}
-		sh.mu.Unlock()
-		sh.mu.Lock()
-		if sh.generation != generation { // the content was replaced
-			if sh.sorted[slot] == o {
-				sh.forget(slot)
-			}
-			return
-		}
-	}
-	o.ready = true
-}
-
-// sortSegment takes the keys of a slot in one segment of the index into the slot's order.
-func (t *table) sortSegment(slot cluster.Slot, tag uint32) {
-	s := t.index.segment(tag)
-	if s == nil {
-		return
-	}
-	for _, r := range s.refs {
-		if r == 0 {
-			continue
-		}
-		if rec, _ := record.Trusted(t.at(r)); rec.Slot == slot && !rec.Tombstone {
-			t.sort(slot, rec.Key)
-		}
-	}
 }

@@ -40,7 +40,8 @@ type table struct {
 	cleaner
 	due    dueHeap
 	graves graves
-	sorted map[cluster.Slot]*sortedSlot // nil when no slot is being scanned
+	orders *orders // nil when no slot is being scanned
+	looked int64   // records that were read to sort slots
 
 	written int64
 	moved   int64
@@ -141,15 +142,15 @@ func (t *table) enter(r *record.Record, size int, hash uint64, at ref) {
 	if r.Tombstone {
 		t.tombs++
 		t.tombBytes += int64(size)
-		if wasThere && t.sorted != nil {
+		if wasThere && t.orders != nil {
 			t.unsort(r.Slot, r.Key)
 		}
 		return
 	}
 	t.entries++
 	t.counts[r.Slot%cluster.SlotsPerShard]++
-	if !wasThere && t.sorted != nil {
-		t.sort(r.Slot, r.Key)
+	if !wasThere && t.orders != nil {
+		t.sort(r.Slot, r.Key, tagOf(hash))
 	}
 	if r.ExpiresAt != 0 {
 		t.expiring++
@@ -183,7 +184,7 @@ func (t *table) kill(old ref) (entry bool, expiry int64) {
 // remove takes the entry or tombstone that a ref at a place of its segment points to out of the table, without a trace.
 func (t *table) remove(place uint32, old ref) {
 	t.index.segment(old.tag()).remove(place)
-	if t.sorted != nil {
+	if t.orders != nil {
 		if r, _ := record.Trusted(t.at(old)); !r.Tombstone {
 			t.unsort(r.Slot, r.Key)
 		}
