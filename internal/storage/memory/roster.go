@@ -129,7 +129,7 @@ func (t *table) sortTag(o *sortedSlot, slot cluster.Slot, tag uint32) {
 	}
 }
 
-// build sorts a slot. It gives the shard's lock back now and then. If the shard's content is replaced meanwhile, nothing is built.
+// build sorts a slot, and gives the shard's lock back now and then. If the shard's content is replaced meanwhile, nothing is built.
 func (sh *shard) build(slot cluster.Slot) {
 	sh.buildMu.Lock()
 	defer sh.buildMu.Unlock()
@@ -139,11 +139,16 @@ func (sh *shard) build(slot cluster.Slot) {
 		return // it was not while this call waited for the lock
 	}
 	generation := sh.generation
-	pause := func() (same bool) {
+	sh.sortSlot(slot, func() (same bool) {
 		sh.mu.Unlock()
 		sh.mu.Lock()
 		return sh.generation == generation
-	}
+	})
+}
+
+// sortSlot makes the order of a slot that has none. Now and then it calls pause, and gives up when the shard's content is not the same
+// afterwards.
+func (sh *shard) sortSlot(slot cluster.Slot, pause func() (same bool)) {
 	if sh.orders == nil || sh.orders.roster == nil || sh.orders.roster.taken&slotBit(slot) != 0 {
 		if !sh.walk(pause) {
 			return
@@ -167,7 +172,7 @@ func (sh *shard) build(slot cluster.Slot) {
 }
 
 // walk makes a roster of the shard, a few segments of the index at a time. Slots that are sorted already are not listed.
-func (sh *shard) walk(pause func() bool) bool {
+func (sh *shard) walk(pause func() (same bool)) bool {
 	sh.unlist()
 	if sh.orders == nil {
 		sh.orders = &orders{}

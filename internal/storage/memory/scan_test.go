@@ -205,6 +205,64 @@ func TestScanOneSlot(t *testing.T) {
 	}
 }
 
+// TestScanWithEqualTags: keys of different slots whose hashes have the same tag are told apart. Of so many keys in one shard some do.
+func TestScanWithEqualTags(t *testing.T) {
+	const keys = 40_000
+	e := New(Options{})
+	w := &writer{t: t, e: e}
+	var slots []cluster.Slot
+	for i := 0; len(slots) < 4; i++ {
+		if slot := cluster.KeySlot(fmt.Append(nil, "{", i, "}")); slot.Shard() == 7 && !slices.Contains(slots, slot) {
+			slots = append(slots, slot)
+			for k := range keys / 4 {
+				w.set(fmt.Sprint("{", i, "}", k), 1)
+			}
+		}
+	}
+	for _, slot := range slots {
+		if n := len(scanSlot(t, e, slot, 1000)); n != keys/4 {
+			t.Errorf("%d entries of %d", n, keys/4)
+		}
+	}
+	checkTable(t, &e.shards[7])
+}
+
+// TestContentReplacedWhileSorting: when the shard's content is replaced at any moment of sorting a slot, nothing of the old one is left.
+func TestContentReplacedWhileSorting(t *testing.T) {
+	slot := cluster.KeySlot([]byte("{sort}"))
+	for at, pauses := 0, 0; at <= pauses; at++ { // at 0 nothing is replaced, and the pauses are counted
+		for _, kept := range []bool{false, true} { // does the table stay the same, as when others are put on top?
+			e := New(Options{})
+			w := &writer{t: t, e: e}
+			for i := range 2000 {
+				w.set(fmt.Sprint("{sort}", i), 1)
+			}
+			sh := e.shard(slot)
+			n := 0
+			sh.sortSlot(slot, func() bool {
+				if n++; n != at {
+					return true
+				}
+				if !kept {
+					e.clear(sh)
+				}
+				w.set("{sort}new", 1)
+				return false
+			})
+			if at == 0 {
+				pauses = n
+			}
+			if at > 0 && sh.orders != nil {
+				t.Errorf("replaced at pause %d, the table kept: %v: %+v is left", at, kept, sh.orders)
+			}
+			checkTable(t, sh)
+			if got, want := len(scanSlot(t, e, slot, 100)), e.Count(slot); got != want || want == 0 {
+				t.Errorf("replaced at pause %d: %d entries of %d", at, got, want)
+			}
+		}
+	}
+}
+
 // TestScanWhileWriting: what stays throughout is in every scan, what was never there in none, whatever writers, the cleaner and the
 // replacement of the content do in between.
 func TestScanWhileWriting(t *testing.T) {
@@ -232,14 +290,17 @@ func TestScanWhileWriting(t *testing.T) {
 	wg.Go(func() {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		lsn := w.lsn
-		write := func(r record.Record) {
+		apply := func(r record.Record) {
 			lsn++
 			r.Slot = cluster.KeySlot(r.Key)
-			e.Lock(7)
-			defer e.Unlock(7)
 			if err := e.Apply(lsn, []record.Record{r}); err != nil {
 				t.Error(err)
 			}
+		}
+		write := func(r record.Record) {
+			e.Lock(7)
+			defer e.Unlock(7)
+			apply(r)
 		}
 		for {
 			select {
@@ -248,9 +309,12 @@ func TestScanWhileWriting(t *testing.T) {
 			default:
 			}
 			switch i := rng.IntN(keys); {
-			case rng.IntN(2000) == 0: // as an installation would: nothing of it is lost, but what was sorted may be
+			case rng.IntN(500) == 0: // as an installation does
 				e.Lock(7)
-				e.shards[7].generation = e.generation.Add(1)
+				e.clear(&e.shards[7])
+				for k := 0; k < keys; k += 2 {
+					apply(record.Record{Key: []byte(names[k]), Value: make([]byte, 20)})
+				}
 				e.Unlock(7)
 			case i%2 == 0:
 				write(record.Record{Key: []byte(names[i]), Value: make([]byte, 20+rng.IntN(300))})
