@@ -35,6 +35,12 @@ const (
 // errForeign is why a handshake failed at an end that does not speak the protocol at all.
 var errForeign = errors.New("it does not speak this protocol")
 
+// errSpeaksTLS is why a handshake without TLS failed with one that uses it.
+var errSpeaksTLS = errors.New("it speaks TLS, this end does not: set TLS at both or at neither")
+
+// errWantsTLS is the opposite.
+var errWantsTLS = errors.New("it does not speak TLS, this end does: set TLS at both or at neither")
+
 // hello is what the dialling end says.
 type hello struct {
 	oldest, newest uint16
@@ -156,6 +162,9 @@ func readHandshake(r io.Reader) ([]byte, error) {
 	var head [handshakeHeader]byte
 	if n, err := io.ReadFull(r, head[:len(handshakeMagic)]); err != nil {
 		return nil, fmt.Errorf("handshake cut after %d bytes: %w", n, err)
+	}
+	if kind := head[0]; head[1] == 3 && (kind == 0x15 || kind == 0x16) { // a TLS record: an alert, or its handshake
+		return nil, errSpeaksTLS
 	}
 	if string(head[:len(handshakeMagic)]) != handshakeMagic {
 		return nil, fmt.Errorf("%w: greeting begins with %q", errForeign, head[:len(handshakeMagic)])

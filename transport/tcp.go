@@ -2,11 +2,12 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/hessonite/kv/cluster"
 )
 
 // tcpTransport is the Transport over TCP. Each stream is one connection.
@@ -19,6 +20,8 @@ type tcpTransport struct {
 	pools    pools
 	count    counters
 	refusals refusalLog
+	tls      tlsSource // nil without TLS
+	gate     gate
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -28,7 +31,8 @@ type tcpTransport struct {
 	mu      sync.Mutex
 	closed  bool
 	streams map[*tcpStream]struct{}
-	inbound int // streams among them that peers opened
+	inbound int                    // streams among them that peers opened
+	peers   map[cluster.NodeID]int // … by peer
 }
 
 var (
@@ -37,7 +41,8 @@ var (
 )
 
 // ListenTCP listens on addr (host:port; port 0 takes a free one) and returns a Transport that also implements
-// StatsProvider. It needs neither peers nor names of peers. Close it when nothing uses it any more.
+// StatsProvider. It needs neither peers nor names of peers. Close it when nothing uses it any more. It fails when the options are not
+// valid, when addr cannot be listened on, and when TLSFiles cannot be read or do not name this node.
 func ListenTCP(addr string, o TCPOptions) (Transport, error) {
 	t, err := listenTCP(addr, o, [2]uint16{oldestVersion, newestVersion})
 	if err != nil {
@@ -50,11 +55,16 @@ func listenTCP(addr string, o TCPOptions, versions [2]uint16) (*tcpTransport, er
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("options of the TCP transport: %w", err)
 	}
+	t := &tcpTransport{o: o.withDefaults(), versions: versions, addr: o.Advertise}
+	var err error
+	if t.tls, err = newTLSSource(&t.o, &t.count); err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	t := &tcpTransport{o: o.withDefaults(), versions: versions, listener: l, addr: o.Advertise}
+	t.listener = l
 	if t.addr == "" {
 		t.addr = l.Addr().String()
 		if err := dialable(t.addr); err != nil {
@@ -65,7 +75,9 @@ func listenTCP(addr string, o TCPOptions, versions [2]uint16) (*tcpTransport, er
 	t.warnAboutTLS()
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.slots = make(chan struct{}, t.o.MaxHandshakes)
+	t.gate.max = t.o.MaxHandshakes
 	t.streams = make(map[*tcpStream]struct{})
+	t.peers = make(map[cluster.NodeID]int)
 	t.running.Go(t.acceptLoop)
 	return t, nil
 }
@@ -178,153 +190,9 @@ func (t *tcpTransport) introduce(ctx context.Context, raw net.Conn, to Peer, p P
 	if to.ID != "" && a.node != to.ID {
 		return nil, fmt.Errorf("%w: it is %s", ErrWrongPeer, a.node)
 	}
-	if err := certified(conn, a.node); err != nil {
+	if err := t.identify(conn, a.node); err != nil {
 		return nil, err
 	}
 	s.settle(Peer{ID: a.node, Addr: to.Addr}, a.maxFrame, a.idle)
 	return s, nil
-}
-
-// acceptLoop takes connections until the listener is closed.
-func (t *tcpTransport) acceptLoop() {
-	const pause = 50 * time.Millisecond
-	for {
-		select {
-		case t.slots <- struct{}{}:
-		case <-t.ctx.Done():
-			return
-		}
-		raw, err := t.listener.Accept()
-		if err == nil {
-			t.running.Go(func() {
-				defer func() { <-t.slots }()
-				t.receive(raw)
-			})
-			continue
-		}
-		<-t.slots
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		// Out of file descriptors, most likely: it passes, but not at once.
-		t.o.Logger.Error("cannot accept connections", "addr", t.addr, "error", err)
-		select {
-		case <-time.After(pause):
-		case <-t.ctx.Done():
-			return
-		}
-	}
-}
-
-// receive takes a connection in, or closes it.
-func (t *tcpTransport) receive(raw net.Conn) {
-	err := t.admit(raw)
-	if err == nil {
-		return
-	}
-	if t.ctx.Err() == nil {
-		t.count.refused.Add(1)
-		t.refusals.log(t.o.Logger, raw.RemoteAddr(), err)
-	}
-	raw.Close()
-}
-
-// admit does the accepting end's part of the handshake and starts the handler.
-func (t *tcpTransport) admit(raw net.Conn) error {
-	raw.SetDeadline(time.Now().Add(t.o.HandshakeTimeout))
-	interrupted := context.AfterFunc(t.ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
-	s, err := t.greet(raw)
-	stopped := interrupted()
-	if err != nil {
-		return err
-	}
-	if !stopped {
-		t.leave()
-		return ErrClosed
-	}
-	raw.SetDeadline(time.Time{})
-	if !s.start(true) {
-		t.leave()
-		return ErrClosed
-	}
-	t.count.accepted.Add(1)
-	if !t.handlers.start(s.proto, s) {
-		s.Close() // the handler was taken away a moment ago
-	}
-	return nil
-}
-
-// enter counts a stream that a peer opens, if there is room for it; leave takes it back.
-func (t *tcpTransport) enter() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.inbound >= t.o.MaxConns {
-		return false
-	}
-	t.inbound++
-	return true
-}
-
-func (t *tcpTransport) leave() {
-	t.mu.Lock()
-	t.inbound--
-	t.mu.Unlock()
-}
-
-// greet reads the hello and answers it. An error says why the stranger was refused.
-func (t *tcpTransport) greet(raw net.Conn) (*tcpStream, error) {
-	conn, err := t.secureServer(raw)
-	if err != nil {
-		return nil, err
-	}
-	s := t.newStream(raw, conn, "")
-	payload, err := readHandshake(s.reader.r)
-	if err != nil {
-		return nil, err
-	}
-	a := answer{maxFrame: uint32(t.o.MaxFrame), idle: t.o.IdleTimeout, node: t.o.NodeID}
-	h, refusal := decodeHello(payload)
-	if refusal != nil {
-		a.code = answerInvalid
-	} else {
-		a.code, a.version, refusal = t.judge(h, conn)
-	}
-	if refusal != nil {
-		a.text = refusal.Error()
-	}
-	_, err = conn.Write(a.encode())
-	if refusal != nil {
-		return nil, refusal
-	}
-	if err != nil {
-		t.leave()
-		return nil, err
-	}
-	s.proto = h.proto
-	s.settle(Peer{ID: h.node, Addr: h.addr}, h.maxFrame, h.idle)
-	return s, nil
-}
-
-// judge decides whether a hello is welcome. If it is, the stream has entered.
-func (t *tcpTransport) judge(h hello, conn net.Conn) (answerCode, uint16, error) {
-	version, common := chooseVersion(t.versions[0], t.versions[1], h)
-	switch {
-	case !common:
-		return answerVersion, 0, fmt.Errorf("%w: %s speaks %d to %d, %s speaks %d to %d",
-			ErrVersion, h.node, h.oldest, h.newest, t.o.NodeID, t.versions[0], t.versions[1])
-	case h.cluster != t.o.ClusterID:
-		return answerWrongCluster, 0, fmt.Errorf("%w: %s is of %q, %s of %q", ErrWrongCluster, h.node, h.cluster, t.o.NodeID, t.o.ClusterID)
-	case h.want != "" && h.want != t.o.NodeID:
-		return answerWrongPeer, 0, fmt.Errorf("%w: %s asked for %s, this is %s", ErrWrongPeer, h.node, h.want, t.o.NodeID)
-	}
-	if err := certified(conn, h.node); err != nil {
-		return answerWrongPeer, 0, err
-	}
-	if !t.handlers.serves(h.proto) {
-		return answerNoHandler, 0, fmt.Errorf("%w: %q, asked for by %s", ErrNoHandler, h.proto, h.node)
-	}
-	if !t.enter() {
-		return answerBusy, 0, fmt.Errorf("%d streams are open: raise MaxConns", t.o.MaxConns)
-	}
-	return answerOK, version, nil
 }

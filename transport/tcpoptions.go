@@ -24,12 +24,17 @@ type TCPOptions struct {
 	// Advertise is the host:port that others dial. Default: the address that is listened on, which must then name a host.
 	Advertise string
 
-	// TLS makes every connection TLS 1.3 (or what it asks for), with this configuration at both ends: as a server and as a
-	// client. A peer's certificate must name its node ID, as DNS name or common name. Set ClientAuth to
-	// tls.RequireAndVerifyClientCert with ClientCAs, and RootCAs, so that both ends are certain of each other. A dial
-	// that asks for no ID takes any node that the authority certifies. Default: no encryption, which is warned of in
-	// the log unless the address is loopback.
+	// TLS makes every connection TLS 1.3 (or what its MinVersion asks for), with this configuration at both ends: as a server and
+	// as a client. It is copied when the transport is made. A peer's certificate must name its cluster and node: see NodeURI, and
+	// the package's documentation for the rules; that it bears a name of the host is verified only if ServerName is set. Set
+	// ClientAuth to tls.RequireAndVerifyClientCert with ClientCAs, and RootCAs, so that both ends are certain of each
+	// other. A dial that asks for no ID takes any node that the authority certifies. For certificates that change while the node
+	// runs use TLSFiles, or GetCertificate and GetClientCertificate. Default: no encryption, which is warned of in the log
+	// unless the address is loopback.
 	TLS *tls.Config
+	// TLSFiles makes every connection mutual TLS 1.3 with certificates from files, which are read anew when they change. Set it or
+	// TLS. Default: none.
+	TLSFiles TLSFiles
 
 	// MaxFrame is the most bytes of a frame, head and body together, that are sent or accepted. Of two ends the smaller
 	// holds. Default: DefaultMaxFrame.
@@ -37,12 +42,15 @@ type TCPOptions struct {
 	// QueueBytes and QueueFrames limit what each direction of a stream holds in memory at this end, beside one frame
 	// that is on its way to or from the socket. Defaults: DefaultQueueBytes, DefaultQueueFrames.
 	QueueBytes, QueueFrames int
-	// MaxConns is the most streams that peers may have open to this node. Default: 4096.
-	MaxConns int
-	// MaxHandshakes is the most connections that may be in the handshake; others wait for their turn. Default: 128.
+	// MaxConns is the most streams that peers may have open to this node, and MaxPeerConns the most of one peer. Without TLS
+	// a peer is who it says it is. Defaults: 4096, and a quarter of MaxConns, but at least one.
+	MaxConns, MaxPeerConns int
+	// MaxHandshakes is the most connections that may be in the handshake: it bounds what strangers cost, at about 50 KiB
+	// each, 300 KiB with TLS. If there are more, the oldest of the host that has the most give way. Default: 128.
 	MaxHandshakes int
 
-	// HandshakeTimeout bounds the opening of a stream at both ends. Default: DefaultHandshakeTimeout.
+	// HandshakeTimeout bounds the opening of a stream at both ends, from the connection to the answer, however
+	// busily the other end sends. Default: DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
 	// Heartbeat is how long this end is silent before it sends a sign of life; it does so at least three times in the
 	// peer's IdleTimeout. Default: DefaultHeartbeat.
@@ -50,7 +58,8 @@ type TCPOptions struct {
 	// IdleTimeout is how long the peer may be silent before the stream breaks. Default: DefaultIdleTimeout.
 	IdleTimeout time.Duration
 
-	// Logger hears of refused strangers and of failures to accept. Default: silent.
+	// Logger hears of refused strangers (a line for each reason in ten seconds, with the number of those left out), of failures to
+	// accept, of certificates that were read anew, and of a lack of TLS. Default: silent.
 	Logger hclog.Logger
 }
 
@@ -69,6 +78,12 @@ func (o *TCPOptions) Validate() error {
 			bad("Advertise: %w", err)
 		}
 	}
+	if o.TLS != nil && o.TLSFiles != (TLSFiles{}) {
+		bad("TLS and TLSFiles are both set: set one of them")
+	}
+	if f := o.TLSFiles; f != (TLSFiles{}) && (f.CertFile == "" || f.KeyFile == "" || f.CAFile == "") {
+		bad("TLSFiles needs CertFile, KeyFile and CAFile: it is %+v", f)
+	}
 	if int64(o.MaxFrame) > math.MaxInt32 {
 		bad("MaxFrame is %d: at most %d", o.MaxFrame, math.MaxInt32)
 	}
@@ -77,7 +92,7 @@ func (o *TCPOptions) Validate() error {
 		value int64
 	}{
 		{"MaxFrame", int64(o.MaxFrame)}, {"QueueBytes", int64(o.QueueBytes)}, {"QueueFrames", int64(o.QueueFrames)},
-		{"MaxConns", int64(o.MaxConns)}, {"MaxHandshakes", int64(o.MaxHandshakes)},
+		{"MaxConns", int64(o.MaxConns)}, {"MaxPeerConns", int64(o.MaxPeerConns)}, {"MaxHandshakes", int64(o.MaxHandshakes)},
 		{"HandshakeTimeout", int64(o.HandshakeTimeout)}, {"Heartbeat", int64(o.Heartbeat)}, {"IdleTimeout", int64(o.IdleTimeout)},
 	} {
 		if f.value < 0 {
@@ -97,6 +112,7 @@ func (o *TCPOptions) withDefaults() TCPOptions {
 	full.QueueBytes = orDefault(o.QueueBytes, DefaultQueueBytes)
 	full.QueueFrames = orDefault(o.QueueFrames, DefaultQueueFrames)
 	full.MaxConns = orDefault(o.MaxConns, 4096)
+	full.MaxPeerConns = orDefault(o.MaxPeerConns, max(full.MaxConns/4, 1))
 	full.MaxHandshakes = orDefault(o.MaxHandshakes, 128)
 	full.HandshakeTimeout = orDefault(o.HandshakeTimeout, DefaultHandshakeTimeout)
 	full.IdleTimeout = orDefault(o.IdleTimeout, DefaultIdleTimeout)

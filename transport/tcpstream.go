@@ -100,7 +100,7 @@ func (s *tcpStream) leave() {
 	t.mu.Unlock()
 	t.count.open.Add(-1)
 	if s.inbound {
-		t.leave()
+		t.leave(s.peer.ID)
 	}
 }
 
