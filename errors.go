@@ -45,6 +45,9 @@ var (
 	ErrVersionGone = node.ErrVersionGone
 	// ErrClosed: the node was closed.
 	ErrClosed = node.ErrClosed
+	// ErrBadBackup: what Restore was given is no backup, is damaged, or does not fit on the one before it; errors.As may find a
+	// *checkpoint.FileError with the place. Nothing was changed.
+	ErrBadBackup = node.ErrBadBackup
 	// ErrInvalid: an argument or option that can never be right. Do not retry.
 	ErrInvalid = node.ErrInvalid
 )

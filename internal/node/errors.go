@@ -26,6 +26,7 @@ var (
 	ErrVersionGone       = errors.New("version is not in this history")
 	ErrClosed            = errors.New("node is closed")
 	ErrInvalid           = errors.New("invalid argument")
+	ErrBadBackup         = errors.New("bad backup")
 )
 
 // MovedError says who serves a slot that this node does not.

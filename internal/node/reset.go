@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/storage"
@@ -20,12 +21,7 @@ func (n *Node) Reset(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	order := &resetOrder{to: cluster.NewStoreID(), done: make(chan error, 1)}
-	if !n.resetting.CompareAndSwap(nil, order) {
-		if order = n.resetting.Load(); order == nil { // an earlier one, whose outcome was not known, was carried out just now
-			return nil
-		}
-	}
+	order := n.orderReset(nil)
 	if err := n.tryReset(ctx); err != nil {
 		if !errors.Is(err, ErrUnconfirmed) {
 			n.resetting.Store(nil) // refused: all is as it was
@@ -48,6 +44,7 @@ func (n *Node) Reset(ctx context.Context) error {
 type resetOrder struct {
 	to   cluster.StoreID // who the store will be
 	done chan error      // has room for the outcome
+	with atomic.Pointer[replacement]
 }
 
 // tryReset gets the reset decided.
@@ -87,11 +84,11 @@ func (n *Node) stepDown(ctx context.Context) error {
 
 // pendingReset is the command that has to be decided before the data is dropped, or nil.
 func (n *Node) pendingReset(v cluster.View) cluster.Command {
-	order := n.resetting.Load()
-	if order == nil || v.Nodes[n.cfg.ID].MemberID() != n.member() {
+	order, me := n.resetting.Load(), n.member()
+	if order == nil || v.Nodes[n.cfg.ID].MemberID() != me || me.Store == order.to { // the last: it is being carried out
 		return nil
 	}
-	return cluster.Reset{Node: n.member(), Store: order.to}
+	return cluster.Reset{Node: me, Store: order.to}
 }
 
 // resetDecided reports whether the view knows this node as what it will be after the reset.
@@ -100,20 +97,24 @@ func (n *Node) resetDecided(v cluster.View) bool {
 	return order != nil && v.Nodes[n.cfg.ID].Store == order.to
 }
 
-// dropData empties the store. The node goes on under a new store ID, which is drawn before the first byte is dropped.
+// dropData empties the store, or puts what was ordered in its place. The node goes on under a new store ID, which is drawn before the first
+// byte is dropped.
 func (n *Node) dropData() (err error) {
-	id := cluster.NewStoreID()
-	if order := n.resetting.Load(); order != nil {
+	id, order := cluster.NewStoreID(), n.resetting.Load()
+	var outcome error
+	if order != nil {
 		id = order.to
 		defer func() {
 			n.resetting.Store(nil)
-			order.done <- err
+			order.done <- errors.Join(err, outcome)
 		}()
 	}
 	if err := n.rename(id); err != nil {
 		return both(ErrStorage, err)
 	}
-	if err := n.engine.Reset(); err != nil {
+	if with := order.carryOut(); with != nil {
+		outcome = with.put() // what fails has dropped nothing
+	} else if err := n.engine.Reset(); err != nil {
 		return both(ErrStorage, err)
 	}
 	n.ring.restart(n.engine.Base().LSN)

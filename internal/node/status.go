@@ -48,6 +48,7 @@ type linkStatus struct {
 	downSince time.Time
 	end       cluster.LSN
 	committed cluster.LSN
+	told      commitPoint // for backups
 
 	lastIO   atomic.Int64 // Unix ns of the last frame
 	progress atomic.Int64 // Unix ns of the last progress of an attempt
@@ -82,6 +83,7 @@ func (l *linkStatus) beat(m beat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.end, l.committed = m.End, max(l.committed, m.Commit)
+	l.told = commitPoint{m.stamp.Epoch, m.Commit}
 }
 
 // commit is the commit point as the primary last told it.
