@@ -146,7 +146,18 @@ func play(t *testing.T, g *trigger, silent bool, c stage) {
 	} else {
 		close(writer)
 	}
-	<-g.gate.reached
+	for reached := false; !reached; {
+		select {
+		case <-g.gate.reached:
+			reached = true
+		case err := <-result:
+			// The patience of a node in real time is short, that of a busy machine is not: the operator tries again.
+			if err == nil || r.Status().State != replica.Unassigned {
+				t.Fatalf("Replicate ended before %q: %v; %+v", step, err, r.Status())
+			}
+			go func() { result <- r.Replicate(ctx, kvtest.ID(0)) }()
+		}
+	}
 	if silent {
 		c.silence()
 	} else {

@@ -123,6 +123,9 @@ func (v View) openGroup(c OpenGroup) (View, error) {
 	if err := v.checkUnowned(c.Slots, GroupID{}); err != nil {
 		return v, err
 	}
+	if err := v.checkKept(c.Kept); err != nil {
+		return v, err
+	}
 	return v.withGroup(Group{
 		ID:      c.Group,
 		Name:    c.Label,
@@ -206,6 +209,22 @@ func (v View) checkUnowned(slots SlotSet, except GroupID) error {
 	for _, id := range v.GroupIDs() {
 		if taken := v.Groups[id].Slots.Intersect(slots); id != except && !taken.IsEmpty() {
 			return fmt.Errorf("%w: group %s holds %s", ErrSlotOwned, id, taken)
+		}
+	}
+	return nil
+}
+
+// checkKept refuses a claim to what is not, or no more, the last word on slots.
+func (v View) checkKept(kept []FormerOwner) error {
+	for _, k := range kept {
+		left := k.Slots
+		for _, f := range v.Former {
+			if f.Group == k.Group && f.Epoch == k.Epoch && f.Reign == k.Reign {
+				left = left.Minus(f.Slots)
+			}
+		}
+		if !left.IsEmpty() {
+			return fmt.Errorf("%w: slots %s were not last owned by group %s at epoch %d", ErrStaleCommand, left, k.Group, k.Epoch)
 		}
 	}
 	return nil

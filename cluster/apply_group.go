@@ -14,6 +14,9 @@ func (v View) addSlots(g *Group, c AddSlots) error {
 	if err := v.checkUnowned(c.Slots, g.ID); err != nil {
 		return err
 	}
+	if err := v.checkKept(c.Kept); err != nil {
+		return err
+	}
 	g.Slots = g.Slots.Union(c.Slots)
 	return nil
 }

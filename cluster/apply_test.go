@@ -332,3 +332,25 @@ func TestApplyLevel(t *testing.T) {
 	s.nothing(SetLevel{2})
 	s.refused(SetLevel{1}, ErrRefused)
 }
+
+// Who keeps earlier data names the owner that it was of: if others have owned the slots since, the command is refused.
+func TestApplyKept(t *testing.T) {
+	s := newStory(t, "a", "b", "c")
+	s.open("a")
+	old := s.group()
+	s.do(ReleaseSlots{On: s.on(), Slots: Slots(0, 9)})
+	claim := []FormerOwner{{Slots: Slots(3, 4), Group: old.ID, Epoch: old.Epoch, Reign: old.Reign}}
+	other := func(node NodeID, id byte, kept []FormerOwner) OpenGroup {
+		return OpenGroup{Group: GroupID{id}, Node: s.member(node), Reign: ReignID{id}, First: 1, Slots: Slots(0, 5), Kept: kept}
+	}
+	s.refused(other("b", 70, []FormerOwner{{Slots: Slots(3, 10), Group: old.ID, Epoch: old.Epoch, Reign: old.Reign}}), ErrStaleCommand)
+	s.refused(other("b", 70, []FormerOwner{{Slots: Slots(3, 4), Group: old.ID, Epoch: old.Epoch + 1, Reign: old.Reign}}), ErrStaleCommand)
+	s.refused(other("b", 70, []FormerOwner{{Slots: Slots(3, 4), Group: old.ID, Epoch: old.Epoch, Reign: ReignID{99}}}), ErrStaleCommand)
+	s.do(other("b", 70, nil))
+	g := s.v.Groups[GroupID{70}]
+	s.do(ReleaseSlots{On: g.On(), Slots: Slots(0, 9)})
+	s.refused(other("c", 71, claim), ErrStaleCommand)
+	s.refused(AddSlots{On: s.on(), Slots: Slots(0, 5), Kept: claim}, ErrStaleCommand)
+	claim[0].Group, claim[0].Epoch, claim[0].Reign = g.ID, g.Epoch, g.Reign
+	s.do(other("c", 71, claim))
+}

@@ -48,9 +48,9 @@ func encodeCommand(c Command) ([]byte, error) {
 		b = appendMember(b, c.Node)
 		b = append(b, c.Reign[:]...)
 		b = binary.AppendUvarint(b, uint64(c.First))
-		return appendSlots(b, c.Slots), nil
+		return appendFormer(appendSlots(b, c.Slots), c.Kept), nil
 	case AddSlots:
-		return appendSlots(appendOn(b, codeAddSlots, c.On), c.Slots), nil
+		return appendFormer(appendSlots(appendOn(b, codeAddSlots, c.On), c.Slots), c.Kept), nil
 	case ReleaseSlots:
 		return appendSlots(appendOn(b, codeReleaseSlots, c.On), c.Slots), nil
 	case AddMember:
@@ -116,9 +116,10 @@ func (r *reader) command(code byte) Command {
 	case codeAnnounce:
 		return Announce{Node: r.node()}
 	case codeOpenGroup:
-		return OpenGroup{Group: GroupID(r.id()), Label: r.text(MaxName), Node: r.member(), Reign: ReignID(r.id()), First: LSN(r.number()), Slots: r.slots()}
+		return OpenGroup{Group: GroupID(r.id()), Label: r.text(MaxName), Node: r.member(), Reign: ReignID(r.id()), First: LSN(r.number()), Slots: r.slots(),
+			Kept: r.former()}
 	case codeAddSlots:
-		return AddSlots{On: r.on(), Slots: r.slots()}
+		return AddSlots{On: r.on(), Slots: r.slots(), Kept: r.former()}
 	case codeReleaseSlots:
 		return ReleaseSlots{On: r.on(), Slots: r.slots()}
 	case codeAddMember:

@@ -44,7 +44,8 @@ func exampleCommands() []Command {
 	a, b := MemberID{"a", StoreID{1}}, MemberID{"b", StoreID{2}}
 	return []Command{
 		Announce{NodeInfo{ID: "a", Addr: "127.0.0.1:1", Incarnation: 1 << 63, Store: StoreID{1}, Kind: DiskStore}},
-		OpenGroup{Group: GroupID{9}, Label: "x", Node: a, Reign: ReignID{1}, First: 1, Slots: AllSlots()},
+		OpenGroup{Group: GroupID{9}, Label: "x", Node: a, Reign: ReignID{1}, First: 1, Slots: AllSlots(),
+			Kept: []FormerOwner{{Slots: Slots(1, 3), Group: GroupID{8}, Epoch: 7, Reign: ReignID{6}}}},
 		AddSlots{On: on, Slots: Slots(1, 2).Union(Slots(4, 4))},
 		ReleaseSlots{On: on, Slots: SlotSet{}},
 		AddMember{On: on, Member: b},

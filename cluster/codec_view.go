@@ -18,14 +18,29 @@ func EncodeView(v View) []byte {
 	for _, id := range v.GroupIDs() {
 		b = appendGroup(b, v.Groups[id])
 	}
-	b = binary.AppendUvarint(b, uint64(len(v.Former)))
-	for _, f := range v.Former {
+	return appendFormer(b, v.Former)
+}
+
+func appendFormer(b []byte, list []FormerOwner) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, f := range list {
 		b = appendSlots(b, f.Slots)
 		b = append(b, f.Group[:]...)
 		b = binary.AppendUvarint(b, uint64(f.Epoch))
 		b = append(b, f.Reign[:]...)
 	}
 	return b
+}
+
+func (r *reader) former() (list []FormerOwner) {
+	for range r.count(1) {
+		f := FormerOwner{Slots: r.slots(), Group: GroupID(r.id()), Epoch: Epoch(r.number()), Reign: ReignID(r.id())}
+		if r.err != nil {
+			return nil
+		}
+		list = append(list, f)
+	}
+	return list
 }
 
 // DecodeView reads what EncodeView wrote. The view has passed Check, and owns all that it holds. Errors match ErrFormat. What
@@ -62,13 +77,7 @@ func DecodeView(b []byte) (View, error) {
 		}
 		v.Groups[g.ID], lastGroup = g, g.ID
 	}
-	for range r.count(1) {
-		f := FormerOwner{Slots: r.slots(), Group: GroupID(r.id()), Epoch: Epoch(r.number()), Reign: ReignID(r.id())}
-		if r.err != nil {
-			return View{}, r.err
-		}
-		v.Former = append(v.Former, f)
-	}
+	v.Former = r.former()
 	if err := r.end(); err != nil {
 		return View{}, err
 	}

@@ -29,12 +29,16 @@ type OpenGroup struct {
 	Reign ReignID
 	First LSN
 	Slots SlotSet
+	// Kept says for which slots the node keeps what it holds, because they were last owned as it says. It is refused with
+	// ErrStaleCommand if others have owned them since: the node would serve what they have overwritten.
+	Kept []FormerOwner
 }
 
 // AddSlots gives unowned slots to a group. By the primary of the epoch.
 type AddSlots struct {
 	On
 	Slots SlotSet
+	Kept  []FormerOwner // as in OpenGroup
 }
 
 // ReleaseSlots makes slots of a group free. A coordinator applies it when the primary has released or lost them.

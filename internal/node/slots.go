@@ -50,32 +50,44 @@ func (n *Node) AssignSlots(ctx context.Context, slots cluster.SlotSet, label str
 // addSlots gives a primary further slots. What it still holds in them, and is not to keep, is deleted first, through the log, and
 // waited for: whoever is promoted after the slots are the group's must not find it either.
 func (n *Node) addSlots(ctx context.Context, s *snapshot, slots cluster.SlotSet, adopt bool) (Adopted, error) {
-	v := n.coord.View()
 	base := n.engine.Base()
-	g := v.Groups[s.machine.Group]
-	if _, err := v.Apply(cluster.AddSlots{On: g.On(), Slots: slots}); err != nil {
-		return Adopted{}, opError("assign slots", "", err)
-	}
-	fresh := slots.Minus(g.Slots)
-	kept := fresh
-	if !adopt {
-		kept = adoptable(v, base.History, fresh)
-	}
-	if err := n.clearSlots(ctx, s.reign, fresh.Minus(kept)); err != nil {
-		return Adopted{}, opError("assign slots", "", err)
-	}
-	v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
-		g, ok := v.Groups[s.machine.Group]
-		if !ok || g.Epoch != s.machine.Epoch {
-			return nil, ErrFenced
+	for {
+		v := n.coord.View()
+		g := v.Groups[s.machine.Group]
+		if _, err := v.Apply(cluster.AddSlots{On: g.On(), Slots: slots}); err != nil {
+			return Adopted{}, opError("assign slots", "", err)
 		}
-		return cluster.AddSlots{On: g.On(), Slots: slots}, nil
-	})
-	if err != nil {
-		return Adopted{}, opError("assign slots", "", err)
+		fresh := slots.Minus(g.Slots)
+		keep, kept := []cluster.FormerOwner(nil), fresh
+		if !adopt {
+			keep = adoptable(v, base.History, fresh)
+			kept = slotsOf(keep)
+		}
+		if err := n.clearSlots(ctx, s.reign, fresh.Minus(kept)); err != nil {
+			return Adopted{}, opError("assign slots", "", err)
+		}
+		v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
+			g, ok := v.Groups[s.machine.Group]
+			if !ok || g.Epoch != s.machine.Epoch {
+				return nil, ErrFenced
+			}
+			add := cluster.AddSlots{On: g.On(), Slots: slots, Kept: keep}
+			if _, err := v.Apply(add); errors.Is(err, cluster.ErrStaleCommand) {
+				return nil, errKeptNoMore
+			}
+			return add, nil
+		})
+		if errors.Is(err, errKeptNoMore) {
+			continue // others have owned some of the slots meanwhile: what is held in those is to be cleared too
+		}
+		if err != nil {
+			return Adopted{}, opError("assign slots", "", err)
+		}
+		return n.adopted(kept, base), n.waitAssigned(ctx, v.Version)
 	}
-	return n.adopted(kept, base), n.waitAssigned(ctx, v.Version)
 }
+
+var errKeptNoMore = errors.New("others have owned the slots since")
 
 // waitAssigned waits until this node has heard of what was decided.
 func (n *Node) waitAssigned(ctx context.Context, version uint64) error {
@@ -119,22 +131,18 @@ type adoption struct {
 }
 
 func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label string, adopt bool) (Adopted, error) {
-	v := n.coord.View()
 	base := n.engine.Base()
-	kept := slots
-	if !adopt {
-		kept = adoptable(v, base.History, slots)
-	}
-	if taken := slots.Minus(v.Unowned()); !taken.IsEmpty() {
-		return Adopted{}, opError("assign slots", "", fmt.Errorf("%w: %v", cluster.ErrSlotOwned, taken))
-	}
-	group, reign := cluster.NewGroupID(), cluster.NewReignID()
-	first := base.LSN + 1
-	// What is not kept is removed when the reign is opened: the slots are this node's by then, and nobody is served yet.
-	// It is remembered until then, also if this call ends before: the group may yet be opened.
-	n.adoption.Store(&adoption{group: group, kept: kept})
+	open := cluster.OpenGroup{Group: cluster.NewGroupID(), Label: label, Node: n.member(), Reign: cluster.NewReignID(), First: base.LSN + 1, Slots: slots}
+	group, kept := open.Group, slots
 	v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
-		return cluster.OpenGroup{Group: group, Label: label, Node: n.member(), Reign: reign, First: first, Slots: slots}, nil
+		if _, opened := v.Groups[group]; !opened && !adopt {
+			open.Kept = adoptable(v, base.History, slots)
+			kept = slotsOf(open.Kept)
+		}
+		// What is not kept is removed when the reign is opened: the slots are this node's by then, and nobody is served yet.
+		// It is remembered until then, also if this call ends before: the group may yet be opened.
+		n.adoption.Store(&adoption{group: group, kept: kept})
+		return open, nil
 	})
 	if err != nil {
 		return Adopted{}, opError("assign slots", "", err)
@@ -159,12 +167,20 @@ func (n *Node) adopted(kept cluster.SlotSet, base storage.Base) Adopted {
 }
 
 // adoptable is the part of slots whose last owner was the group of that history, at a reign that is part of it.
-func adoptable(v cluster.View, h cluster.History, slots cluster.SlotSet) cluster.SlotSet {
-	var out cluster.SlotSet
+func adoptable(v cluster.View, h cluster.History, slots cluster.SlotSet) (out []cluster.FormerOwner) {
 	for _, f := range v.Former {
 		if f.Group == h.Group && slices.ContainsFunc(h.Reigns, func(r cluster.Reign) bool { return r.Epoch == f.Epoch && r.ID == f.Reign }) {
-			out = out.Union(f.Slots.Intersect(slots))
+			if f.Slots = f.Slots.Intersect(slots); !f.Slots.IsEmpty() {
+				out = append(out, f)
+			}
 		}
+	}
+	return out
+}
+
+func slotsOf(list []cluster.FormerOwner) (out cluster.SlotSet) {
+	for _, f := range list {
+		out = out.Union(f.Slots)
 	}
 	return out
 }
