@@ -151,6 +151,12 @@ func play(t *testing.T, g *trigger, silent bool, c stage) {
 		case <-g.gate.reached:
 			reached = true
 		case err := <-result:
+			if err == nil && step == "installed" { // it says so and passes the step at once
+				result <- nil
+				<-g.gate.reached
+				reached = true
+				continue
+			}
 			// The patience of a node in real time is short, that of a busy machine is not: the operator tries again.
 			if err == nil || r.Status().State != replica.Unassigned {
 				t.Fatalf("Replicate ended before %q: %v; %+v", step, err, r.Status())
