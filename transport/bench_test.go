@@ -2,12 +2,17 @@ package transport
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
+	"math/big"
 	"net"
+	"net/url"
 	"testing"
-
-	"github.com/hessonite/kv/cluster"
+	"time"
 )
 
 // openPair makes two connected transports.
@@ -15,16 +20,46 @@ type openPair func(b *testing.B) (from, to Transport)
 
 func benchTCP(b *testing.B) (from, to Transport) {
 	b.Helper()
-	ts := make([]Transport, 2)
-	for i, id := range []cluster.NodeID{"a", "b"} {
-		t, err := ListenTCP("127.0.0.1:0", TCPOptions{NodeID: id})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { t.Close() })
-		ts[i] = t
+	return benchListen(b, TCPOptions{NodeID: "a"}), benchListen(b, TCPOptions{NodeID: "b"})
+}
+
+func benchListen(b *testing.B, o TCPOptions) Transport {
+	b.Helper()
+	t, err := ListenTCP("127.0.0.1:0", o)
+	if err != nil {
+		b.Fatal(err)
 	}
-	return ts[0], ts[1]
+	b.Cleanup(func() { t.Close() })
+	return t
+}
+
+// benchTLS is mutual TLS; the nodes share a certificate that names both and is its own authority.
+func benchTLS(b *testing.B) (from, to Transport) {
+	b.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		URIs:        []*url.URL{NodeURI("", "a"), NodeURI("", "b")},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		b.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	c := &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		RootCAs:      pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+	}
+	return benchListen(b, TCPOptions{NodeID: "a", TLS: c}), benchListen(b, TCPOptions{NodeID: "b", TLS: c})
 }
 
 func benchNetwork(b *testing.B) (from, to Transport) {
@@ -116,6 +151,7 @@ func random(n int) []byte {
 func BenchmarkBlocks256KiB(b *testing.B) {
 	head, body := make([]byte, 32), random(256<<10)
 	b.Run("tcp", func(b *testing.B) { oneWay(b, benchTCP, drain, head, body) })
+	b.Run("tls", func(b *testing.B) { oneWay(b, benchTLS, drain, head, body) })
 	b.Run("tcp-kept", func(b *testing.B) { oneWay(b, benchTCP, keep, head, body) })
 	b.Run("network", func(b *testing.B) { oneWay(b, benchNetwork, drain, head, body) })
 	b.Run("plain", func(b *testing.B) { plainCopy(b, body) })

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -21,21 +20,13 @@ type memConn struct {
 
 // memStream is one end of a memConn.
 type memStream struct {
-	conn *memConn
-	node *memNode
-	peer Peer
-	out  *link // towards the other end
-
-	readable chan struct{} // holds a token when in may have changed
-	writable chan struct{} // holds a token when the other end's in may have room
-	done     chan struct{} // closed when err is set
+	streamEnd // under conn.mu
+	conn      *memConn
+	node      *memNode
+	out       *link // towards the other end
 
 	// Under conn.mu.
-	in      fifo // what the other end sent
-	err     error
-	sendErr error       // the other end is gone, but what it sent before is still to be read
-	fin     bool        // CloseWrite was called
-	eof     bool        // the other end's CloseWrite was read
+	in      fifo        // what the other end sent
 	abrupt  bool        // ended in a way that loses what was sent
 	told    bool        // the other end knows that this one has ended
 	silence *time.Timer // runs while nothing can come from the other end
@@ -50,10 +41,8 @@ func newMemConn(from, to *memNode, p Protocol, there, back *link) *memConn {
 		out        *link
 	}{{from, to, there}, {to, from, back}} {
 		s := &c.ends[i]
+		s.streamEnd = newStreamEnd(p, Peer{ID: e.peer.opts.NodeID, Addr: e.peer.opts.Addr})
 		s.conn, s.node, s.out = c, e.node, e.out
-		s.peer = Peer{ID: e.peer.opts.NodeID, Addr: e.peer.opts.Addr}
-		s.readable, s.writable = make(chan struct{}, 1), make(chan struct{}, 1)
-		s.done = make(chan struct{})
 		s.in = fifo{maxBytes: from.net.o.queueBytes, maxFrames: from.net.o.queueFrames}
 	}
 	return c
@@ -65,21 +54,6 @@ func (s *memStream) other() *memStream {
 	}
 	return &s.conn.ends[0]
 }
-
-func (s *memStream) errorf(format string, args ...any) error {
-	return fmt.Errorf("stream %q to %s: %w", s.conn.proto, s.peer.ID, fmt.Errorf(format, args...))
-}
-
-// wake leaves a token in a channel that holds one.
-func wake(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// Peer implements Stream.
-func (s *memStream) Peer() Peer { return s.peer }
 
 // Send implements Stream.
 func (s *memStream) Send(ctx context.Context, f Frame) error {
@@ -109,48 +83,31 @@ func (s *memStream) send(ctx context.Context, f Frame) error {
 		f.Release()
 		return nil
 	case Repeat:
-		if err := s.put(ctx, item{Frame: Frame{Head: f.Head, Body: f.Body}}, delay); err != nil {
+		if err := s.post(ctx, item{Frame: Frame{Head: f.Head, Body: f.Body}}, delay); err != nil {
 			return err
 		}
 	}
-	return s.put(ctx, it, delay)
+	return s.post(ctx, it, delay)
 }
 
-// put waits for room and queues an entry for the other end.
-func (s *memStream) put(ctx context.Context, it item, delay time.Duration) error {
-	c, to := s.conn, s.other()
-	for {
-		c.mu.Lock()
-		if err := s.sendable(); err != nil {
-			c.mu.Unlock()
-			return err
-		}
-		// If the other end has ended, and the news is under way, its queue fills up like that of any end that does not read.
-		if to.in.fits(it.Len()) {
+// post waits for room and queues an entry for the other end.
+func (s *memStream) post(ctx context.Context, it item, delay time.Duration) error {
+	to := s.other()
+	// If the other end has ended, and the news is under way, its queue fills up like that of any end that does not read.
+	gaveUp, err := s.put(ctx, &s.conn.mu, func() bool {
+		fits := to.in.fits(it.Len())
+		if fits {
 			s.queue(it, delay)
-			c.mu.Unlock()
-			wake(to.readable)
-			return nil
 		}
-		c.mu.Unlock()
-		select {
-		case <-s.writable:
-		case <-s.done:
-		case <-ctx.Done():
-			return s.cancelled(ctx.Err())
-		}
-	}
-}
-
-// sendable says why nothing can be sent any more.
-func (s *memStream) sendable() error {
+		return fits
+	})
 	switch {
-	case s.err != nil:
-		return s.err
-	case s.fin:
-		return s.errorf("%w for writing", ErrClosed)
+	case gaveUp:
+		return s.cancelled(err)
+	case err == nil:
+		wake(to.readable)
 	}
-	return s.sendErr
+	return err
 }
 
 // queue appends an entry that is seen after delay. One that is due earlier than those before it still waits for them.

@@ -3,7 +3,6 @@ package transport
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -20,11 +19,11 @@ const readBuffer = 16 << 10
 // tcpStream is a Stream over one connection. Its reader and its writer (tcpio.go) are goroutines of the transport; Send and
 // Recv only touch the queues. They end with the stream; the last of them closes the connection.
 type tcpStream struct {
+	streamEnd
+
 	t       *tcpTransport
 	raw     net.Conn
 	conn    net.Conn // raw, or TLS on it
-	proto   Protocol
-	peer    Peer
 	inbound bool
 	max     int           // of a frame that is sent: the smaller of the two ends'
 	beat    time.Duration // silence before a heartbeat
@@ -32,19 +31,12 @@ type tcpStream struct {
 	writer  frameWriter
 	loops   atomic.Int32 // that still run
 
-	readable chan struct{} // holds a token when in has an entry or ended
-	drained  chan struct{} // … when in has room again
-	writable chan struct{} // … when out has room again
-	work     chan struct{} // … when out has an entry or the stream changed
-	done     chan struct{} // closed when err is set
-	gone     chan struct{} // closed when the peer has left in peace
+	drained chan struct{} // holds a token when in has room again
+	work    chan struct{} // … when out has an entry or the stream changed
+	gone    chan struct{} // closed when the peer has left in peace
 
-	mu       sync.Mutex
+	mu       sync.Mutex // also of what changes in streamEnd
 	in, out  fifo
-	err      error     // what Send and Recv answer from now on
-	sendErr  error     // what Send answers, while Recv still has something
-	fin      bool      // CloseWrite was called
-	eof      bool      // the peer's CloseWrite was read by Recv
 	linger   bool      // closed after CloseWrite: what is queued still goes out
 	deadline time.Time // of lingering
 }
@@ -52,12 +44,9 @@ type tcpStream struct {
 var _ Stream = (*tcpStream)(nil)
 
 func (t *tcpTransport) newStream(raw, conn net.Conn, p Protocol) *tcpStream {
-	s := &tcpStream{t: t, raw: raw, conn: conn, proto: p}
+	s := &tcpStream{streamEnd: newStreamEnd(p, Peer{}), t: t, raw: raw, conn: conn}
 	s.reader = frameReader{r: bufio.NewReaderSize(countingReader{s}, readBuffer), max: t.o.MaxFrame, pools: &t.pools}
-	for _, c := range []*chan struct{}{&s.readable, &s.drained, &s.writable, &s.work} {
-		*c = make(chan struct{}, 1)
-	}
-	s.done, s.gone = make(chan struct{}), make(chan struct{})
+	s.drained, s.work, s.gone = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 	s.in = fifo{maxBytes: t.o.QueueBytes, maxFrames: t.o.QueueFrames}
 	s.out = s.in
 	return s
@@ -104,13 +93,6 @@ func (s *tcpStream) leave() {
 	}
 }
 
-func (s *tcpStream) errorf(format string, args ...any) error {
-	return fmt.Errorf("stream %q to %s at %s: %w", s.proto, s.peer.ID, s.peer.Addr, fmt.Errorf(format, args...))
-}
-
-// Peer implements Stream.
-func (s *tcpStream) Peer() Peer { return s.peer }
-
 // Send implements Stream.
 func (s *tcpStream) Send(ctx context.Context, f Frame) error {
 	err := s.send(ctx, f)
@@ -127,37 +109,20 @@ func (s *tcpStream) send(ctx context.Context, f Frame) error {
 	if n := f.Len(); n > s.max {
 		return s.errorf("%w: %d bytes, at most %d", ErrTooLarge, n, s.max)
 	}
-	for {
-		s.mu.Lock()
-		if err := s.sendable(); err != nil {
-			s.mu.Unlock()
-			return err
-		}
-		if s.out.fits(f.Len()) {
+	gaveUp, err := s.put(ctx, &s.mu, func() bool {
+		fits := s.out.fits(f.Len())
+		if fits {
 			s.out.push(item{Frame: f})
-			s.mu.Unlock()
-			wake(s.work)
-			return nil
 		}
-		s.mu.Unlock()
-		select {
-		case <-s.writable:
-		case <-s.done:
-		case <-ctx.Done():
-			return s.cancelled(ctx.Err())
-		}
-	}
-}
-
-// sendable says why nothing can be sent any more. Under mu.
-func (s *tcpStream) sendable() error {
+		return fits
+	})
 	switch {
-	case s.err != nil:
-		return s.err
-	case s.fin:
-		return s.errorf("%w for writing", ErrClosed)
+	case gaveUp:
+		return s.cancelled(err)
+	case err == nil:
+		wake(s.work)
 	}
-	return s.sendErr
+	return err
 }
 
 // cancelled breaks the stream because a Send was given up: nobody could tell whether its frame counts.

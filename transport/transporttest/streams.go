@@ -238,15 +238,7 @@ func testSendCancelled(s *suite) {
 	a, b := s.pair()
 	ctx, cancel := context.WithCancel(s.ctx)
 	sent := make(chan error, 1)
-	body := pattern(64<<10, 1)
-	go func() {
-		for {
-			if err := a.Send(ctx, transport.Frame{Body: body}); err != nil {
-				sent <- err
-				return
-			}
-		}
-	}()
+	go func() { sent <- s.sendUntilError(ctx, a) }()
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if err := <-sent; !errors.Is(err, context.Canceled) {
 		s.Errorf("cancelled Send returned %v", err)
@@ -302,12 +294,28 @@ func testCloseAfterCloseWrite(s *suite) {
 	s.recv(b, []byte("1"), body)
 	s.recv(b, []byte("2"), body)
 	s.recvErr(b, io.EOF)
+	if err := s.sendUntilError(s.ctx, b); !errors.Is(err, transport.ErrBroken) {
+		s.Errorf("Send to a peer that has left returned %v", err)
+	}
+}
+
+// blocked starts a Recv and a Send that nothing ends but the end of the stream. Each sends its error.
+func (s *suite) blocked(st transport.Stream) (results <-chan error) {
+	errs := make(chan error, 2)
+	go func() {
+		_, err := st.Recv(s.ctx)
+		errs <- err
+	}()
+	go func() { errs <- s.sendUntilError(s.ctx, st) }()
+	return errs
+}
+
+// sendUntilError sends until the stream does not take any more, and returns why not.
+func (s *suite) sendUntilError(ctx context.Context, st transport.Stream) error {
+	body := pattern(64<<10, 1)
 	for {
-		if err := b.Send(s.ctx, transport.Frame{Body: body}); err != nil {
-			if !errors.Is(err, transport.ErrBroken) {
-				s.Errorf("Send to a peer that has left returned %v", err)
-			}
-			return
+		if err := st.Send(ctx, transport.Frame{Body: body}); err != nil {
+			return err
 		}
 	}
 }
@@ -315,20 +323,7 @@ func testCloseAfterCloseWrite(s *suite) {
 // Close makes Send and Recv of this end return, and is idempotent.
 func testCloseUnblocks(s *suite) {
 	a, _ := s.pair()
-	results := make(chan error, 2)
-	go func() {
-		_, err := a.Recv(s.ctx)
-		results <- err
-	}()
-	go func() {
-		body := pattern(64<<10, 1)
-		for {
-			if err := a.Send(s.ctx, transport.Frame{Body: body}); err != nil {
-				results <- err
-				return
-			}
-		}
-	}()
+	results := s.blocked(a)
 	time.AfterFunc(50*time.Millisecond, func() { a.Close() })
 	for range 2 {
 		if err := <-results; !errors.Is(err, transport.ErrClosed) {
@@ -348,20 +343,7 @@ func testCloseUnblocks(s *suite) {
 // When the peer closes, blocked calls of this end return ErrBroken.
 func testPeerCloses(s *suite) {
 	a, b := s.pair()
-	results := make(chan error, 2)
-	go func() {
-		_, err := a.Recv(s.ctx)
-		results <- err
-	}()
-	go func() {
-		body := pattern(64<<10, 1)
-		for {
-			if err := a.Send(s.ctx, transport.Frame{Body: body}); err != nil {
-				results <- err
-				return
-			}
-		}
-	}()
+	results := s.blocked(a)
 	time.AfterFunc(50*time.Millisecond, func() { b.Close() })
 	for range 2 {
 		if err := <-results; !errors.Is(err, transport.ErrBroken) {
