@@ -196,13 +196,17 @@ func testResumeHorizon(t *testing.T, open Factory) {
 	src.write(deletion(bytes.Clone(first.Key))) // it was sent as alive
 	c, err = src.e.Capture(shard, req)
 	src.must(err)
-	// One more block is sent, at a position above the deletion, and cut again: the deletion itself is still to come.
+	// One more block is sent, at a position above the deletion, and cut again: the deletion itself is still to come, unless the engine
+	// sends in the order of the keys.
 	b, err = c.Next()
 	src.must(err)
 	c.Close()
-	later := storage.CaptureRequest{Token: b.Token, Position: c.LSN()}
+	reqs := []storage.CaptureRequest{req}
+	if second, _, err := record.Decode(b.Data); err != nil || !second.Tombstone || !bytes.Equal(first.Key, second.Key) {
+		reqs = append(reqs, storage.CaptureRequest{Token: b.Token, Position: c.LSN()})
+	}
 	src.purge(src.lsn, 0)
-	for _, req := range []storage.CaptureRequest{req, later} {
+	for _, req := range reqs {
 		if _, err := src.e.Capture(shard, req); !errors.Is(err, storage.ErrHorizon) {
 			t.Fatalf("resume behind the horizon, at %d: %v, want ErrHorizon", req.Position, err)
 		}

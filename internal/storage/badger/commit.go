@@ -1,0 +1,124 @@
+package badger
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hessonite/kv/cluster"
+)
+
+// committer is the engine's only writer. It takes what was applied in runs: while one is being committed, the next one gathers. Between
+// two runs it does what changes the base in other ways.
+func (e *Engine) committer() {
+	defer close(e.done)
+	var tick <-chan time.Time
+	if s := e.o.Sync; s.Mode == SyncEvery && e.dir != nil {
+		t := time.NewTicker(s.Every)
+		defer t.Stop()
+		tick = t.C
+	}
+	for {
+		e.queue.tellFault()
+		for e.run() {
+			select {
+			case job := <-e.work: // not only when there is nothing else to do
+				job()
+			case <-tick:
+				e.syncNow()
+			default:
+			}
+		}
+		select {
+		case <-e.wake:
+		case job := <-e.work:
+			job()
+		case <-tick:
+			e.syncNow()
+		case <-e.quit:
+			for e.run() {
+			}
+			e.queue.tellFault()
+			return
+		}
+	}
+}
+
+// maxRun is how many bytes of entries a run takes, roughly.
+const maxRun = 1 << 20
+
+// run commits what comes next, and reports whether there was anything.
+func (e *Engine) run() bool {
+	c := e.cur.Load()
+	b := c.begin()
+	defer func() { b.discard() }()
+	var taken []*logEntry
+	var cost, bytes int64
+	count := 0
+	for {
+		entry := e.queue.take(func(en *logEntry) bool {
+			return len(taken) == 0 || cost+en.cost <= maxRun && b.fits(count+len(en.changes), en.cost, 0)
+		})
+		if entry == nil {
+			break
+		}
+		taken = append(taken, entry)
+		cost += entry.cost
+		count += len(entry.changes)
+		bytes += entry.size
+		for i := range entry.changes {
+			ch := &entry.changes[i]
+			if err := b.put(ch, false); err != nil {
+				e.fail(fmt.Errorf("take record %d in: %w", entry.lsn, err))
+				return false
+			}
+			sd := b.d.shard(slotOf(ch.key).Shard())
+			sd.changed = &entry.lsn
+		}
+	}
+	lsn := e.queue.reached()
+	if len(taken) == 0 && lsn == c.base.LSN {
+		return false
+	}
+	if err := e.commitRun(c, b, lsn); err != nil {
+		e.fail(err)
+		return false
+	}
+	for _, entry := range taken {
+		for i := range entry.changes {
+			ch := &entry.changes[i]
+			e.shards[slotOf(ch.key).Shard()].drop(ch)
+		}
+	}
+	e.queue.commit(lsn, bytes)
+	return true
+}
+
+func (e *Engine) commitRun(c *content, b *batch, lsn cluster.LSN) error {
+	if err := e.checkDisk(); err != nil {
+		return err
+	}
+	if err := b.commitBase(lsn); err != nil {
+		return fmt.Errorf("commit up to record %d: %w", lsn, diskError(e.o.Dir, err))
+	}
+	if c.run%discardEvery == 0 {
+		c.letGo()
+	}
+	return nil
+}
+
+// fail ends all committing. What is committed can still be read.
+func (e *Engine) fail(err error) {
+	e.log.Error("storage fault: nothing is committed any more", "dir", e.o.Dir, "error", err)
+	e.queue.fail(err)
+	e.rouse()
+}
+
+// syncNow flushes what was committed, for SyncEvery.
+func (e *Engine) syncNow() {
+	if e.queue.failure() != nil {
+		return
+	}
+	if err := e.cur.Load().syncFiles(); err != nil {
+		e.fail(fmt.Errorf("flush %s: %w", e.o.Dir, diskError(e.o.Dir, err)))
+	}
+}

@@ -1,0 +1,192 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/record"
+)
+
+// logRun is how many bytes of the log make a segment of a spool.
+const logRun = 256 << 10
+
+// logRecords takes records of the log in, which are newer than what their shards hold.
+func (s *staging) logRecords(recs []record.Record) error {
+	if s.fresh != nil {
+		s.writeMu.Lock()
+		defer s.writeMu.Unlock()
+		for i := range recs {
+			if err := s.put(&recs[i]); err != nil {
+				return err
+			}
+			s.shards[recs[i].Slot.Shard()].hold(int64(recs[i].Size()))
+		}
+		return nil
+	}
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	before := len(s.logBuf)
+	for i := range recs {
+		s.logBuf = record.Append(s.logBuf, &recs[i])
+	}
+	n := int64(len(s.logBuf) - before)
+	s.logHeld += n
+	s.e.staged.Add(n)
+	if len(s.logBuf) < logRun {
+		return nil
+	}
+	return s.flushLog()
+}
+
+// flushLog makes what was gathered of the log a segment. The caller holds logMu.
+func (s *staging) flushLog() error {
+	if len(s.logBuf) == 0 {
+		return nil
+	}
+	seg, err := s.spool.append(s.logBuf, 0)
+	if err != nil {
+		return err
+	}
+	s.log = append(s.log, seg)
+	s.logBuf = s.logBuf[:0]
+	return nil
+}
+
+// sealLog is the number of the segment in which the log goes on: what came before does not concern a shard that begins anew.
+func (s *staging) sealLog() (int, error) {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	err := s.flushLog()
+	return len(s.log), err
+}
+
+// enter makes a run of verified records a part of the fresh database. Records at or below above, or older than what is there, do not
+// count.
+func (s *staging) enter(data []byte, above cluster.LSN) error {
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
+	for off := 0; off < len(data); {
+		r, n := record.Trusted(data[off:])
+		off += n
+		if r.LSN <= above {
+			continue
+		}
+		if err := s.put(&r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put adds a record to the transaction in the making, and commits that when it is full. The caller holds writeMu.
+func (s *staging) put(r *record.Record) error {
+	ch := newChange(r.LSN, r)
+	if !s.b.fits(1, s.fresh.cost(ch.key, ch.value), int64(len(ch.value))) || s.b.size > maxRun {
+		if err := s.commit(); err != nil {
+			return err
+		}
+	}
+	return s.b.put(&ch, true)
+}
+
+// commit commits what was put. The caller holds writeMu.
+func (s *staging) commit() error {
+	if s.b.count == 1 {
+		return nil
+	}
+	if err := s.e.checkDisk(); err != nil {
+		return err
+	}
+	if err := s.b.commitBase(0); err != nil {
+		return fmt.Errorf("stage in %s: %w", s.e.o.Dir, diskError(s.e.o.Dir, err))
+	}
+	if s.fresh.run%discardEvery == 0 {
+		s.fresh.letGo()
+	}
+	s.b = s.fresh.begin()
+	return nil
+}
+
+// clear drops a shard of the fresh database.
+func (s *staging) clear(shard cluster.Shard) error {
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
+	if err := s.commit(); err != nil {
+		return err
+	}
+	err := s.fresh.drop(shard, func([]byte) bool { return true })
+	s.b.discard()
+	s.b = s.fresh.begin()
+	return err
+}
+
+// Drop implements storage.Staging.
+func (s *staging) Drop() {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.over {
+		return
+	}
+	s.end()
+	if err := s.discard(); err != nil {
+		s.e.log.Warn("cannot remove a staging store; the next start will", "error", err)
+	}
+}
+
+// end notes that nothing more can be done, and gives the room back.
+func (s *staging) end() {
+	s.over = true
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.hold(-sh.held)
+		sh.segs, sh.token = nil, nil
+	}
+	s.e.staged.Add(-s.logHeld)
+	s.logHeld, s.logBuf = 0, nil
+	s.e.stagings.remove(s)
+}
+
+// discard removes the files. The caller holds life.
+func (s *staging) discard() error {
+	err := s.spool.drop()
+	if s.fresh != nil {
+		s.b.discard()
+		err = errors.Join(err, s.fresh.close(), s.fresh.remove())
+	}
+	return err
+}
+
+// stagings are the staging stores that are open, for Close.
+type stagings struct {
+	mu  sync.Mutex
+	all map[*staging]struct{}
+}
+
+func (l *stagings) add(s *staging) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all == nil {
+		l.all = map[*staging]struct{}{}
+	}
+	l.all[s] = struct{}{}
+}
+
+func (l *stagings) remove(s *staging) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.all, s)
+}
+
+func (l *stagings) dropAll() {
+	l.mu.Lock()
+	var all []*staging
+	for s := range l.all {
+		all = append(all, s)
+	}
+	l.mu.Unlock()
+	for _, s := range all {
+		s.Drop()
+	}
+}
