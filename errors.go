@@ -2,7 +2,6 @@ package kv
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/node"
@@ -52,6 +51,9 @@ var (
 	ErrInvalid = node.ErrInvalid
 )
 
+// The types below have the fields of those of package node, which holds their texts and what they match: the compiler sees to it that they
+// stay the same. They are no aliases, since a user could not look those up.
+
 // MovedError says who serves a slot that this node does not. NodeID is "" if nobody does; it matches ErrNoOwner then.
 type MovedError struct {
 	Slot   cluster.Slot
@@ -59,15 +61,10 @@ type MovedError struct {
 	Addr   string
 }
 
-func (e *MovedError) Error() string {
-	if e.NodeID == "" {
-		return fmt.Sprintf("slot %d is served by nobody; assign it, or wait for a failover", e.Slot)
-	}
-	return fmt.Sprintf("slot %d is served by node %q at %s", e.Slot, e.NodeID, e.Addr)
-}
+func (e *MovedError) Error() string { return (*node.MovedError)(e).Error() }
 
 // Is makes a MovedError match ErrNoOwner if nobody serves the slot.
-func (e *MovedError) Is(target error) bool { return target == ErrNoOwner && e.NodeID == "" }
+func (e *MovedError) Is(target error) bool { return (*node.MovedError)(e).Is(target) }
 
 // ConflictError says what a key held when a condition on it was not met. It matches ErrConflict.
 type ConflictError struct {
@@ -75,15 +72,10 @@ type ConflictError struct {
 	Current Version // zero: the key held nothing
 }
 
-func (e *ConflictError) Error() string {
-	if e.Current.IsZero() {
-		return fmt.Sprintf("condition not met: key %q holds nothing", e.Key)
-	}
-	return fmt.Sprintf("condition not met: key %q is at version %v", e.Key, e.Current)
-}
+func (e *ConflictError) Error() string { return (*node.ConflictError)(e).Error() }
 
 // Is makes a ConflictError match ErrConflict.
-func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+func (e *ConflictError) Is(target error) bool { return (*node.ConflictError)(e).Is(target) }
 
 // OpError is a failed operator's command: what was tried with whom, why it failed (Unwrap), what to do about it, and whether the
 // cause goes away by itself.
@@ -95,24 +87,14 @@ type OpError struct {
 	Heals bool
 }
 
-func (e *OpError) Error() string {
-	s := e.Op
-	if e.Peer != "" {
-		s += fmt.Sprintf(" %q", e.Peer)
-	}
-	s += ": " + e.Err.Error()
-	if e.Hint != "" {
-		s += " (" + e.Hint + ")"
-	}
-	return s
-}
+func (e *OpError) Error() string { return (*node.OpError)(e).Error() }
 
 // Unwrap is the cause.
 func (e *OpError) Unwrap() error { return e.Err }
 
 // exported gives an error of the inner packages the types of this one.
 func exported(err error) error {
-	if err == nil || err == ErrNotFound { // the one that is part of everyday life costs nothing
+	if err == nil || err == ErrNotFound { //nolint:errorlint // the one that is part of everyday life costs nothing
 		return err
 	}
 	var moved *node.MovedError
@@ -120,18 +102,22 @@ func exported(err error) error {
 	var op *node.OpError
 	switch {
 	case errors.As(err, &op): // first: it may be about one of the others
-		return wrapped(err, op, &OpError{Op: op.Op, Peer: op.Peer, Err: exported(op.Err), Hint: op.Hint, Heals: op.Heals})
+		e := OpError(*op)
+		e.Err = exported(op.Err)
+		return wrapped(err, op, &e)
 	case errors.As(err, &moved):
-		return wrapped(err, moved, &MovedError{Slot: moved.Slot, NodeID: moved.NodeID, Addr: moved.Addr})
+		e := MovedError(*moved)
+		return wrapped(err, moved, &e)
 	case errors.As(err, &conflict):
-		return wrapped(err, conflict, &ConflictError{Key: conflict.Key, Current: conflict.Current})
+		e := ConflictError(*conflict)
+		return wrapped(err, conflict, &e)
 	}
 	return err
 }
 
 // wrapped is to, if err is from itself; otherwise an error with err's text that matches what both match.
 func wrapped(err, from, to error) error {
-	if err == from {
+	if err == from { //nolint:errorlint // not what it wraps
 		return to
 	}
 	return &doubleError{err: err, typed: to}

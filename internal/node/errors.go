@@ -7,7 +7,7 @@ import (
 	"github.com/hessonite/kv/cluster"
 )
 
-// The sentinels that package kv exports under the same names, with their meaning.
+// The sentinels that package kv exports under the same names. What they mean to a user is said there.
 var (
 	ErrNotFound          = errors.New("key not found")
 	ErrConflict          = errors.New("condition not met")
@@ -28,6 +28,9 @@ var (
 	ErrInvalid           = errors.New("invalid argument")
 	ErrBadBackup         = errors.New("bad backup")
 )
+
+// MovedError, ConflictError and OpError are those of package kv, which has types of its own with the same fields and converts: here is
+// what they say and match, there what they mean.
 
 // MovedError says who serves a slot that this node does not.
 type MovedError struct {
