@@ -40,6 +40,35 @@
 // testing/synctest bubbles. [ListenTCP] is the network between processes, with or without TLS. Both fail alike, by a
 // reset or by silence, and both pass the same suite.
 //
+// # Who is who under TLS
+//
+// With TLS a certificate says which node somebody is. These rules hold at both ends, byte for byte and without wildcards:
+//
+//  1. A certificate with URIs (subject alternative names) of the form hessonite://<cluster>/<node> names these nodes and no
+//     other. [NodeURI] makes them, and says how IDs are escaped.
+//  2. One without names the nodes whose IDs are among its DNS names, in any cluster.
+//  3. One without either names the node that is its common name, in any cluster.
+//
+// A dial to Peer{ID: "b"} goes through only if the certificate of who answers names b, before anything is said, and a peer that
+// says it is a only if its own names a. So whoever holds the key of one node can pass for no other. Other URIs, and names
+// of hosts, mean nothing here: a node may move. [TCPOptions].TLSFiles is all that this needs; with TLS a program brings a
+// configuration of its own. Streams are not cut when a certificate expires or is replaced: it is looked at when they are opened.
+//
+// # Strangers
+//
+// Anybody can connect to a port. Until a dialler has been identified it has one place among TCPOptions.MaxHandshakes, for at most
+// TCPOptions.HandshakeTimeout, one goroutine, and what the handshake of TLS takes. When all places are taken a newcomer
+// gets that of the oldest connection of the host that has the most (an IPv4 address, or 64 bits of an IPv6 one), so that
+// neither ten thousand silent connections nor a host that opens them without end keep a node out. Identified peers are limited by
+// MaxConns and MaxPeerConns. Whoever is refused is counted by reason ([Stats].RefusedFor), and each [Refusal] has a line in the
+// log at most every ten seconds. What is not limited is how often somebody may come: where strangers can reach a port
+// and burn processor time in TLS handshakes, a firewall belongs before it.
+//
+// # Versions
+//
+// Each end offers the oldest and the newest version of the frame format that it speaks, and the newest in common holds. What version
+// 1 looks like is in testdata, and is read and written like that for as long as this package speaks it.
+//
 // # Writing another
 //
 // Implement [Transport] and [Stream] with the exported names of this package, and return its errors, wrapped, so that

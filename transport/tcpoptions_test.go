@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"strings"
 	"sync"
 	"testing"
@@ -11,14 +12,14 @@ import (
 
 func TestTCPOptionsReportEveryFault(t *testing.T) {
 	o := TCPOptions{
-		Advertise: "0.0.0.0:1", ClusterID: strings.Repeat("x", 300), MaxFrame: -1, MaxConns: -1,
+		Advertise: "0.0.0.0:1", ClusterID: strings.Repeat("x", 300), MaxFrame: -1, MaxConns: -1, MaxPeerConns: -1,
 		Heartbeat: time.Second, IdleTimeout: time.Second,
 	}
 	err := o.Validate()
 	if err == nil {
 		t.Fatal("valid")
 	}
-	for _, field := range []string{"NodeID", "Advertise", "ClusterID", "MaxFrame", "MaxConns", "IdleTimeout"} {
+	for _, field := range []string{"NodeID", "Advertise", "ClusterID", "MaxFrame", "MaxConns", "MaxPeerConns", "IdleTimeout"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%s is not in %q", field, err)
 		}
@@ -35,16 +36,37 @@ func TestTCPOptionsReportEveryFault(t *testing.T) {
 	}
 }
 
-func TestTCPWarnsWithoutTLSBeyondLoopback(t *testing.T) {
-	for addr, warned := range map[string]bool{"127.0.0.1:0": false, "0.0.0.0:0": true} {
+// The operator hears what is not protected, unless nobody beyond this machine can connect.
+func TestTCPWarnsOfWhatIsNotProtected(t *testing.T) {
+	const open, dialler, dialled = "neither encrypted nor authenticated", "nodes that dial are not", "nodes that are dialled are not"
+	mutual := tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}
+	lax, blind := mutual.Clone(), mutual.Clone()
+	lax.ClientAuth = tls.VerifyClientCertIfGiven
+	blind.InsecureSkipVerify = true
+	for name, c := range map[string]struct {
+		addr string
+		tls  *tls.Config
+		want string // "" for silence
+	}{
+		"loopback":              {"127.0.0.1:0", nil, ""},
+		"loopback, lax":         {"127.0.0.1:0", lax, ""},
+		"everywhere":            {"0.0.0.0:0", nil, open},
+		"everywhere, by name":   {":0", nil, open},
+		"everywhere, mutual":    {"0.0.0.0:0", &mutual, ""},
+		"everywhere, lax":       {"0.0.0.0:0", lax, dialler},
+		"everywhere, unchecked": {"0.0.0.0:0", blind, dialled},
+	} {
 		log := new(syncBuffer)
-		tr, err := ListenTCP(addr, TCPOptions{NodeID: "a", Advertise: "localhost:1", Logger: hclog.New(&hclog.LoggerOptions{Output: log})})
+		tr, err := ListenTCP(c.addr, TCPOptions{
+			NodeID: "a", Advertise: "localhost:1", TLS: c.tls, Logger: hclog.New(&hclog.LoggerOptions{Output: log}),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		tr.Close()
-		if got := strings.Contains(log.String(), "neither encrypted nor authenticated"); got != warned {
-			t.Errorf("%s: log %q", addr, log.String())
+		text := log.String()
+		if c.want == "" && text != "" || !strings.Contains(text, c.want) || strings.Count(text, "\n") > 1 {
+			t.Errorf("%s: log %q, want %q", name, text, c.want)
 		}
 	}
 }
