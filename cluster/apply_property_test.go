@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -121,7 +122,7 @@ func (g *commandGen) draw() Command {
 func TestApplyProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := &commandGen{t: t}
-		w := &witness{t: t, reigns: map[GroupID]map[Epoch]ReignID{}, entitled: map[MemberID]bool{}}
+		w := &witness{t: t, reigns: map[GroupID]map[Epoch]ReignID{}, entitled: map[MemberID]bool{}, left: map[membership]Incarnation{}}
 		for range rapid.IntRange(10, 80).Draw(t, "length") {
 			c := g.draw()
 			before := EncodeView(g.v)
@@ -144,6 +145,13 @@ type witness struct {
 	t        *rapid.T
 	reigns   map[GroupID]map[Epoch]ReignID
 	entitled map[MemberID]bool // was added to an in-sync set and has kept its store
+	left     map[membership]Incarnation
+}
+
+// membership is a member of a group, for as long as it is one.
+type membership struct {
+	group  GroupID
+	member MemberID
 }
 
 func (w *witness) step(v View, c Command, next View, err error) {
@@ -166,6 +174,7 @@ func (w *witness) step(v View, c Command, next View, err error) {
 	}
 	if changed {
 		w.entitle(c)
+		w.leaving(v, c, next)
 	}
 	for s := range Slots(0, 20).All() {
 		a, had := v.Owner(s)
@@ -180,6 +189,31 @@ func (w *witness) step(v View, c Command, next View, err error) {
 	for id, g := range next.Groups {
 		w.group(v.Groups[id], g, c)
 	}
+}
+
+// leaving: who asked to be out of the in-sync set is closing. As long as it has not come back in another incarnation, no primary
+// that still has an acknowledgement of it takes it back in.
+func (w *witness) leaving(v View, c Command, next View) {
+	switch c := c.(type) {
+	case Shrink:
+		if c.By == c.Member {
+			w.left[membership{c.On.Group, c.Member}] = v.Nodes[c.Member.Node].Incarnation
+		}
+	case Confirm:
+		if w.closing(v, c.On.Group, c.Member) && !slices.Contains(v.Groups[c.On.Group].InSync(), c.Member) {
+			w.t.Fatalf("%#v took a member back in that is closing", c)
+		}
+	}
+	for m := range w.left {
+		if !slices.ContainsFunc(next.Groups[m.group].Members, func(x Member) bool { return x.MemberID == m.member }) {
+			delete(w.left, m)
+		}
+	}
+}
+
+func (w *witness) closing(v View, id GroupID, m MemberID) bool {
+	at, ok := w.left[membership{id, m}]
+	return ok && at == v.Nodes[m.Node].Incarnation
 }
 
 func (w *witness) entitle(c Command) {
@@ -245,6 +279,80 @@ func (w *witness) group(old, g Group, c Command) {
 	if old.Transition.Kind == Failover && g.Transition.Kind != Failover && !promoted {
 		t.Fatalf("%#v ended a failover", c)
 	}
+}
+
+// TestMemberThatLeaves draws from a group what matters to who is closing: its own wish, what the primary says meanwhile, and its return.
+// Random commands of all kinds seldom come to that.
+func TestMemberThatLeaves(t *testing.T) {
+	closing, example := 0, exampleView(t)
+	rapid.Check(t, func(t *rapid.T) {
+		g := &commandGen{t: t, v: example, id: 100}
+		w := &witness{t: t, reigns: map[GroupID]map[Epoch]ReignID{}, entitled: map[MemberID]bool{}, left: map[membership]Incarnation{}}
+		g.v.Groups = maps.Clone(g.v.Groups)
+		gr := g.v.Groups[GroupID{9}]
+		gr.Transition = Transition{}
+		g.v.Groups[gr.ID] = gr
+		for _, m := range gr.InSync() {
+			w.entitled[m] = true
+		}
+		for range rapid.IntRange(5, 40).Draw(t, "length") {
+			gr, on := g.v.Groups[GroupID{9}], g.v.Groups[GroupID{9}].On()
+			m := rapid.SampledFrom(gr.Members).Draw(t, "member").MemberID
+			var c Command
+			switch rapid.IntRange(0, 5).Draw(t, "command") {
+			case 0:
+				c = Shrink{On: on, By: m, Member: m}
+			case 1:
+				c = Shrink{On: on, By: gr.Primary, Member: m}
+			case 2, 3:
+				c = Confirm{On: on, By: gr.Primary, Member: m}
+			case 4:
+				n := g.v.Nodes[m.Node]
+				g.id++
+				n.Incarnation = Incarnation(g.id)
+				c = Announce{Node: n}
+			default:
+				c = g.draw()
+			}
+			next, err := g.v.Apply(c)
+			if _, ok := c.(Confirm); ok && errors.Is(err, ErrRefused) && w.closing(g.v, gr.ID, m) {
+				closing++
+			}
+			w.step(g.v, c, next, err)
+			if g.v = next; len(g.v.Groups[GroupID{9}].Members) == 0 {
+				return
+			}
+		}
+	})
+	if closing == 0 {
+		t.Error("nobody was confirmed while closing")
+	}
+}
+
+// TestLeftReadsBack: whatever incarnation a member left in, a view that says so reads back, and only so.
+func TestLeftReadsBack(t *testing.T) {
+	example := exampleView(t)
+	rapid.Check(t, func(t *rapid.T) {
+		v := example
+		gr := v.Groups[GroupID{9}]
+		gr.Members = slices.Clone(gr.Members)
+		for i := range gr.Members {
+			gr.Members[i].Left = Incarnation(rapid.Uint64().Draw(t, "left"))
+		}
+		v.Groups = map[GroupID]Group{gr.ID: gr}
+		b := EncodeView(v)
+		got, err := DecodeView(b)
+		if err != nil || !reflect.DeepEqual(got, v) || !got.Equal(v) {
+			t.Fatalf("read back: %v\n%#v\n%#v", err, v.Groups, got.Groups)
+		}
+		gr.Members = slices.Clone(gr.Members)
+		gr.Members[rapid.IntRange(0, len(gr.Members)-1).Draw(t, "other")].Left++
+		other := v
+		other.Groups = map[GroupID]Group{gr.ID: gr}
+		if other.Equal(v) || bytes.Equal(EncodeView(other), b) {
+			t.Fatal("views that differ in who has left are equal")
+		}
+	})
 }
 
 // TestApplyIsTotal gives Apply commands full of nothing and of everything, for views with and without groups.
