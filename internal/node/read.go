@@ -239,8 +239,8 @@ const (
 	pageBytes = 1 << 20
 )
 
-// Scan yields entries with a prefix slot by slot, ordered by key within each. Each page of a linearizable scan is
-// linearizable; the whole is no snapshot.
+// Scan yields entries with a prefix slot by slot, ordered by key within each. Each entry of a linearizable scan
+// is linearizable by itself. A page is not atomic against batches: its slots are read one after the other.
 func (n *Node) Scan(ctx context.Context, prefix []byte, o ScanOptions, yield func(Item, error) bool) {
 	if len(prefix) > record.MaxKey || len(o.After) > record.MaxKey || o.Slot >= cluster.NumSlots {
 		yield(Item{}, fmt.Errorf("%w: prefix, cursor or slot of a scan", ErrInvalid))
