@@ -265,6 +265,9 @@ func (a *attempt) follow(ctx context.Context) error {
 // negotiate offers what the node has and waits for the primary's answer.
 func (a *attempt) negotiate(ctx context.Context) (*answer, error) {
 	n := a.n
+	if err := n.flush(ctx); err != nil { // what is pending would be sent, and applied, again
+		return nil, err
+	}
 	o := &offer{stamp: a.stamp(), Member: n.member()}
 	if g, ok := n.coord.View().Groups[a.group]; ok && n.hasBase(g) {
 		o.HasBase, o.Base, o.Changed = true, n.engine.Base(), n.engine.Changed()

@@ -312,6 +312,6 @@ func (d *driver) openReign() {
 		d.post(replica.Event{Kind: replica.StorageFault}, both(ErrStorage, err))
 		return
 	}
-	d.reign = newReign(group, n.member(), n.ring, time.Now())
+	d.reign = newReign(group, n.member(), n.ring, n.disk != nil, time.Now())
 	n.ring.openGate(group.Epoch, group.First)
 }

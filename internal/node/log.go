@@ -52,6 +52,8 @@ type ring struct {
 	chunks  []*chunk // oldest first; the last one is being filled
 	bytes   int64    // capacity of all chunks
 	end     cluster.LSN
+	held    bool        // an engine on disk says what may be read
+	shipped cluster.LSN // what may be read: the end, or as far as the engine has taken it in for good
 	next    cluster.LSN // the reign that may append gives no lower LSN
 	floor   cluster.LSN // LSN before the oldest entry that is held
 	epoch   cluster.Epoch
@@ -59,8 +61,27 @@ type ring struct {
 	waiting []chan<- struct{}
 }
 
-func newRing(limit int64, end cluster.LSN) *ring {
-	return &ring{limit: limit, end: end, floor: end}
+func newRing(limit int64, end cluster.LSN, held bool) *ring {
+	return &ring{limit: limit, end: end, floor: end, held: held, shipped: end}
+}
+
+// ship lets readers have the log up to lsn. Nothing goes to a replica that this node's own store may yet fail to take.
+func (r *ring) ship(lsn cluster.LSN) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if lsn = min(lsn, r.end); lsn > r.shipped {
+		r.shipped = lsn
+		r.wake()
+	}
+}
+
+// grown notes the log's new end. The caller holds mu.
+func (r *ring) grown(end cluster.LSN) {
+	r.end = end
+	if !r.held {
+		r.shipped = end
+		r.wake()
+	}
 }
 
 // openGate lets the reign of an epoch append, from first on.
@@ -101,8 +122,7 @@ func (r *ring) append(epoch cluster.Epoch, recs []record.Record) (cluster.LSN, e
 	}
 	c.buf = b
 	c.last = lsn
-	r.end = lsn
-	r.wake()
+	r.grown(lsn)
 	r.mu.Unlock()
 	return lsn, nil
 }
@@ -115,8 +135,7 @@ func (r *ring) copyEntries(b []byte, first, last cluster.LSN) {
 	c.note(first)
 	c.buf = append(c.buf, b...)
 	c.last = last
-	r.end = last
-	r.wake()
+	r.grown(last)
 }
 
 // restart empties the ring: what follows comes after end. A store whose content was replaced begins its ring there.
@@ -124,7 +143,7 @@ func (r *ring) restart(end cluster.LSN) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.chunks, r.bytes = nil, 0
-	r.end, r.floor = end, end
+	r.end, r.floor, r.shipped = end, end, end
 	r.wake()
 }
 
@@ -193,7 +212,7 @@ func (r *ring) read(after cluster.LSN, max int, wake chan<- struct{}) ([]byte, c
 	if after < r.floor {
 		return nil, 0, errBehind
 	}
-	if after >= r.end {
+	if after >= r.shipped {
 		r.await(wake)
 		return nil, after, nil
 	}
@@ -208,7 +227,7 @@ func (r *ring) read(after cluster.LSN, max int, wake chan<- struct{}) ([]byte, c
 	}
 	c := r.chunks[lo]
 	off := c.seek(after)
-	return c.cut(off, max)
+	return c.cut(off, max, r.shipped)
 }
 
 // seek is the offset of the first entry above after.
@@ -235,15 +254,15 @@ func (c *chunk) seek(after cluster.LSN) int {
 	return off
 }
 
-// cut returns whole entries from off on, at least one, up to about max bytes.
-func (c *chunk) cut(off, max int) ([]byte, cluster.LSN, error) {
-	if len(c.buf)-off <= max {
+// cut returns whole entries from off on, at least one, up to about max bytes and to the LSN limit.
+func (c *chunk) cut(off, max int, limit cluster.LSN) ([]byte, cluster.LSN, error) {
+	if len(c.buf)-off <= max && c.last <= limit {
 		return c.buf[off:len(c.buf):len(c.buf)], c.last, nil
 	}
 	end, last := off, cluster.LSN(0)
 	for end < len(c.buf) {
 		n := entrySize(c.buf[end:])
-		if end > off && end+n-off > max {
+		if end > off && (end+n-off > max || entryLSN(c.buf[end:]) > limit) {
 			break
 		}
 		last = entryLSN(c.buf[end:])
@@ -252,11 +271,11 @@ func (c *chunk) cut(off, max int) ([]byte, cluster.LSN, error) {
 	return c.buf[off:end:end], last, nil
 }
 
-// bounds are the LSN before the oldest entry in the ring and that of the last one.
+// bounds are the LSN before the oldest entry in the ring and that of the last one that may be read.
 func (r *ring) bounds() (floor, end cluster.LSN) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.floor, r.end
+	return r.floor, r.shipped
 }
 
 // size is the memory that the ring holds.

@@ -30,7 +30,7 @@ func mustAppend(t testing.TB, r *ring, recs ...record.Record) cluster.LSN {
 }
 
 func openRing(limit int64, end, first cluster.LSN) *ring {
-	r := newRing(limit, end)
+	r := newRing(limit, end, false)
 	r.openGate(testEpoch, first)
 	return r
 }
@@ -183,7 +183,7 @@ func TestRingGapAtFirstLSNOfReign(t *testing.T) {
 }
 
 func TestRingGate(t *testing.T) {
-	r := newRing(1<<20, 7)
+	r := newRing(1<<20, 7, false)
 	if _, err := r.append(testEpoch, []record.Record{rec("a", 1)}); !errors.Is(err, errGateClosed) {
 		t.Fatalf("append before the gate opened: %v", err)
 	}
@@ -318,7 +318,7 @@ func TestRingConcurrentAppendAndRead(t *testing.T) {
 func TestRingAgainstSlice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.Int64Range(1<<10, 64<<10).Draw(t, "limit")
-		r := newRing(limit, 0)
+		r := newRing(limit, 0, false)
 		r.openGate(testEpoch, 1)
 		type entry struct {
 			lsn  cluster.LSN

@@ -23,6 +23,7 @@ type Node struct {
 	log    hclog.Logger
 	inc    cluster.Incarnation
 	engine storage.Engine
+	disk   storage.Durable // the engine, if it is on disk
 	ring   *ring
 	coord  cluster.Coordinator
 	keep   *keep
@@ -79,7 +80,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logger, inc: cluster.NewIncarnation(), engine: cfg.Engine, coord: cfg.Coordinator, closed: make(chan struct{})}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.store.Store(&cluster.MemberID{Node: cfg.ID, Store: cfg.Store})
-	n.ring = newRing(cfg.LogBytes, cfg.Engine.Base().LSN)
+	n.disk, _ = cfg.Engine.(storage.Durable)
+	n.ring = newRing(cfg.LogBytes, cfg.Engine.Base().LSN, n.disk != nil)
 	n.sendLimit, n.syncLimit = newLimiter(cfg.SyncBytesPerSecond), newLimiter(cfg.SyncBytesPerSecond)
 	n.retry = retry{min: cfg.RetryMin, max: cfg.RetryMax}
 	n.sessions.m = map[cluster.NodeID]*session{}
@@ -94,6 +96,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if t := cfg.Transport; t != nil {
 		n.remove = append(n.remove, t.Handle(protoReplicate, n.serveReplica), t.Handle(protoCheckpoint, n.serveCheckpoint),
 			t.Handle(protoRequest, n.serveRequests))
+	}
+	if n.disk != nil {
+		n.disk.OnCommit(n.committed)
 	}
 	n.loops.Go(func() error { n.drv.run(); return nil })
 	n.loops.Go(func() error { return n.watchView(n.ctx) })
@@ -186,12 +191,15 @@ func (n *Node) expireDue(ctx context.Context, r *reign) {
 	const run = 256
 	for ctx.Err() == nil && !r.fenced.Load() {
 		keys, _ := n.engine.Due(time.Now().UnixMilli(), run)
+		last := cluster.LSN(0)
 		for _, k := range keys {
-			if _, _, err := n.expire(r, k.Slot, k.Key); err != nil {
+			lsn, _, err := n.expire(r, k.Slot, k.Key)
+			if err != nil {
 				return
 			}
+			last = max(last, lsn)
 		}
-		if len(keys) < run {
+		if len(keys) < run || r.waitHere(ctx, last) != nil { // until then they would be named again
 			return
 		}
 	}
@@ -210,6 +218,9 @@ func (n *Node) hasBase(g cluster.Group) bool {
 
 // beginHistory appends the group's present reign to the store's history.
 func (n *Node) beginHistory(g cluster.Group) error {
+	if err := n.flush(n.ctx); err != nil {
+		return err
+	}
 	b := n.engine.Base()
 	h := b.History
 	if h.Group != g.ID {
@@ -236,8 +247,10 @@ func (n *Node) beginHistory(g cluster.Group) error {
 	return n.engine.SetHistory(h)
 }
 
-// sealAt is the answer to an open transition: nothing more is accepted, and the store ends here.
+// sealAt is the answer to an open transition: nothing more is accepted, and the store ends here. What was accepted before is committed
+// first: a store that grows after its seal would be promoted without its end.
 func (n *Node) sealAt(id cluster.TransitionID) cluster.Seal {
+	n.flushed()
 	b := n.engine.Base()
 	_, end := n.ring.bounds()
 	lsn := max(b.LSN, end)

@@ -78,9 +78,15 @@ func (n *Node) getHere(ctx context.Context, r *reign, slot cluster.Slot, key, ds
 		case err != nil:
 			return Item{}, err
 		case !gone: // it was overwritten meanwhile
+			if err := r.waitHere(ctx, lsn); err != nil {
+				return Item{}, err
+			}
 			return n.getHere(ctx, r, slot, key, dst, o)
 		default:
 			seen, ok = lsn, false
+			if err := r.waitHere(ctx, lsn); err != nil { // nobody sees it as gone whose deletion a crash could undo
+				return Item{}, err
+			}
 		}
 	}
 	if o.Linearizable {
@@ -101,7 +107,8 @@ func (n *Node) readFault(err error) error {
 	return both(ErrStorage, err)
 }
 
-// expire appends the deletion of an entry whose time has come. gone is false if the key holds something else now.
+// expire appends the deletion of an entry whose time has come. gone is false if the key holds something else now. lsn is that of what the
+// log says of the key.
 func (n *Node) expire(r *reign, slot cluster.Slot, key []byte) (lsn cluster.LSN, gone bool, err error) {
 	shard := slot.Shard()
 	n.engine.Lock(shard)
@@ -116,7 +123,7 @@ func (n *Node) expire(r *reign, slot cluster.Slot, key []byte) (lsn cluster.LSN,
 		return cur.LSN, true, nil
 	}
 	if cur.ExpiresAt == 0 || cur.ExpiresAt > time.Now().UnixMilli() {
-		return 0, false, nil
+		return cur.LSN, false, nil
 	}
 	lsn, err = n.commitLocked(r, []record.Record{{Slot: slot, Key: key, Tombstone: true}})
 	return lsn, err == nil, err
@@ -293,7 +300,7 @@ func (n *Node) scanPage(ctx context.Context, prefix []byte, slot, last int, afte
 			t, ok := own.to(cluster.Slot(s))
 			return o.Foreign || (ok && t.group == me.group)
 		}
-		return n.page(nil, has, prefix, slot, last, after, limit)
+		return n.page(ctx, nil, has, prefix, slot, last, after, limit)
 	}
 	if t, ok := n.routes.Load().to(cluster.Slot(slot)); !ok || t.node == "" {
 		return Page{}, &MovedError{Slot: cluster.Slot(slot)}
@@ -309,7 +316,7 @@ func (n *Node) scanHere(ctx context.Context, s *serving, prefix []byte, slot, la
 		}
 	}
 	has := func(i int) bool { return s.slots.has(cluster.Slot(i)) }
-	p, err := n.page(s.reign, has, prefix, slot, last, after, limit)
+	p, err := n.page(ctx, s.reign, has, prefix, slot, last, after, limit)
 	if err != nil {
 		return Page{}, err
 	}
@@ -324,9 +331,9 @@ func (n *Node) scanHere(ctx context.Context, s *serving, prefix []byte, slot, la
 
 // page collects entries of neighbouring slots that this node has, up to a limit. As primary (r is not nil) it appends the deletion of
 // what has expired before it leaves it out.
-func (n *Node) page(r *reign, has func(int) bool, prefix []byte, slot, last int, after []byte, limit int) (Page, error) {
-	var p Page
-	now, size := time.Now().UnixMilli(), 0
+func (n *Node) page(ctx context.Context, r *reign, has func(int) bool, prefix []byte, slot, last int, after []byte, limit int) (Page, error) {
+	p, full := Page{}, false
+	now, size, gone := time.Now().UnixMilli(), 0, cluster.LSN(0)
 	for ; slot <= last && has(slot); slot, after = slot+1, nil {
 		if n.engine.Count(cluster.Slot(slot)) == 0 {
 			continue
@@ -336,38 +343,58 @@ func (n *Node) page(r *reign, has func(int) bool, prefix []byte, slot, last int,
 		if err != nil {
 			return Page{}, n.readFault(err)
 		}
+		full = len(entries) == want
 		for _, e := range entries {
 			after = e.Key
 			if r != nil && e.ExpiresAt != 0 && e.ExpiresAt <= now {
-				_, gone, err := n.expire(r, cluster.Slot(slot), e.Key)
-				if err != nil && !errors.Is(err, errGateClosed) {
+				shown, lsn, err := n.expireShown(ctx, r, cluster.Slot(slot), &e)
+				if err != nil {
 					return Page{}, err
 				}
-				if gone {
+				if gone = max(gone, lsn); !shown {
 					continue
-				}
-				if err == nil { // it was overwritten meanwhile
-					cur, ok, err := n.engine.Get(cluster.Slot(slot), e.Key, nil)
-					if err != nil {
-						return Page{}, n.readFault(err)
-					}
-					if !ok || cur.Tombstone {
-						continue
-					}
-					cur.Key, e = e.Key, cur
 				}
 			}
 			p.Items = append(p.Items, Item{Key: e.Key, Value: e.Value, Version: n.versionAt(r, e.LSN), ExpiresAt: e.ExpiresAt})
 			if size += len(e.Key) + len(e.Value); size >= pageBytes {
-				p.Next, p.After = slot, after
-				return p, nil
+				full = true
+				break
 			}
 		}
-		if len(entries) == want {
+		if full {
 			p.Next, p.After = slot, after
-			return p, nil
+			break
 		}
 	}
-	p.Next = slot
+	if !full {
+		p.Next = slot
+	}
+	if gone > 0 {
+		return p, r.waitHere(ctx, gone)
+	}
 	return p, nil
+}
+
+// expireShown deals with an entry of a scan whose time has come: shown is false if it is gone by the log's entry at lsn. An entry that was
+// overwritten meanwhile is replaced; a node that cannot append goes on showing it.
+func (n *Node) expireShown(ctx context.Context, r *reign, slot cluster.Slot, e *storage.Entry) (shown bool, lsn cluster.LSN, err error) {
+	lsn, gone, err := n.expire(r, slot, e.Key)
+	switch {
+	case errors.Is(err, errGateClosed):
+		return true, 0, nil
+	case err != nil:
+		return false, 0, err
+	case gone:
+		return false, lsn, nil
+	}
+	if err := r.waitHere(ctx, lsn); err != nil {
+		return false, 0, err
+	}
+	cur, ok, err := n.engine.Get(slot, e.Key, nil)
+	if err != nil {
+		return false, 0, n.readFault(err)
+	}
+	cur.Key = e.Key
+	*e = cur
+	return ok && !cur.Tombstone, 0, nil
 }

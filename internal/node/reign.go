@@ -30,7 +30,11 @@ type reign struct {
 	writeLimit atomic.Pointer[limiter]
 	slowFor    atomic.Pointer[session] // the sync that it is for
 
+	durable bool // records count as held by this node only once its store has committed them
+
 	mu       sync.Mutex
+	own      cluster.LSN                    // durable: what this node's store has committed
+	locals   waitHeap                       // durable: who waits for that alone
 	required map[cluster.MemberID]*required // without this node
 	inSync   int                            // members of the committed in-sync set, this node among them
 	waiters  waitHeap
@@ -50,9 +54,9 @@ type required struct {
 	repeated bool   // proposed on that version before, with an unknown outcome
 }
 
-func newReign(group cluster.Group, self cluster.MemberID, r *ring, now time.Time) *reign {
+func newReign(group cluster.Group, self cluster.MemberID, r *ring, durable bool, now time.Time) *reign {
 	_, end := r.bounds()
-	g := &reign{inherited: end, group: group.ID, epoch: group.Epoch, id: group.Reign, first: group.First, self: self, ring: r,
+	g := &reign{inherited: end, durable: durable, own: end, group: group.ID, epoch: group.Epoch, id: group.Reign, first: group.First, self: self, ring: r,
 		required: map[cluster.MemberID]*required{}}
 	g.observe(group, now)
 	return g
@@ -195,13 +199,9 @@ func (g *reign) laggards(now time.Time, patience time.Duration) []cluster.Member
 
 // advance computes the commit point and wakes whoever it covers. The caller holds mu.
 func (g *reign) advance() {
-	if len(g.required) == 0 {
+	if len(g.required) == 0 && !g.durable {
 		g.solo.Store(true)
-		for _, w := range g.waiters {
-			w.index = -1
-			w.done <- nil
-		}
-		g.waiters = g.waiters[:0]
+		g.waiters.end(nil)
 		return
 	}
 	if g.solo.Swap(false) {
@@ -210,6 +210,9 @@ func (g *reign) advance() {
 		g.commit.Store(max(g.commit.Load(), uint64(end)))
 	}
 	low := cluster.LSN(1<<63 - 1)
+	if g.durable {
+		low = g.own
+	}
 	for _, r := range g.required {
 		low = min(low, r.acked)
 	}
@@ -217,8 +220,17 @@ func (g *reign) advance() {
 		return
 	}
 	g.commit.Store(uint64(low))
-	for len(g.waiters) > 0 && g.waiters[0].lsn <= low {
-		heap.Pop(&g.waiters).(*waiter).done <- nil
+	g.waiters.wake(low)
+}
+
+// committedHere notes what this node's own store has committed.
+func (g *reign) committedHere(lsn cluster.LSN) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if lsn > g.own {
+		g.own = lsn
+		g.locals.wake(lsn)
+		g.advance()
 	}
 }
 
@@ -247,20 +259,40 @@ func (g *reign) wait(ctx context.Context, lsn cluster.LSN) error {
 	if cluster.LSN(g.commit.Load()) >= lsn {
 		return g.live()
 	}
-	w := g.waiter()
-	w.lsn = lsn
 	g.mu.Lock()
 	if g.fenced.Load() {
 		g.mu.Unlock()
-		g.spare.Put(w)
 		return errFencedWait
 	}
-	if len(g.required) == 0 || cluster.LSN(g.commit.Load()) >= lsn {
+	if g.solo.Load() || cluster.LSN(g.commit.Load()) >= lsn {
 		g.mu.Unlock()
-		g.spare.Put(w)
 		return nil
 	}
-	heap.Push(&g.waiters, w)
+	return g.await(ctx, lsn, &g.waiters)
+}
+
+// waitHere returns when this node's own store holds lsn for good. Its errors match ErrUnconfirmed.
+func (g *reign) waitHere(ctx context.Context, lsn cluster.LSN) error {
+	if !g.durable {
+		return nil
+	}
+	g.mu.Lock()
+	if g.own >= lsn {
+		g.mu.Unlock()
+		return nil
+	}
+	if g.fenced.Load() {
+		g.mu.Unlock()
+		return errFencedWait
+	}
+	return g.await(ctx, lsn, &g.locals)
+}
+
+// await waits in a heap for lsn. The caller holds mu, which await gives back.
+func (g *reign) await(ctx context.Context, lsn cluster.LSN, in *waitHeap) error {
+	w := g.waiter()
+	w.lsn = lsn
+	heap.Push(in, w)
 	g.mu.Unlock()
 	select {
 	case err := <-w.done:
@@ -270,7 +302,7 @@ func (g *reign) wait(ctx context.Context, lsn cluster.LSN) error {
 	}
 	g.mu.Lock()
 	if w.index >= 0 {
-		heap.Remove(&g.waiters, w.index)
+		heap.Remove(in, w.index)
 	}
 	g.mu.Unlock()
 	select {
@@ -298,11 +330,8 @@ func (g *reign) fence() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.fenced.Store(true)
-	for _, w := range g.waiters {
-		w.index = -1
-		w.done <- errFencedWait
-	}
-	g.waiters = g.waiters[:0]
+	g.waiters.end(errFencedWait)
+	g.locals.end(errFencedWait)
 	g.release()
 }
 
@@ -363,35 +392,3 @@ func (g *reign) unthrottle(s *session) {
 
 // minWriteRate is what writers are left with, in bytes a second, however slow a replica is.
 const minWriteRate = 256 << 10
-
-// waiter waits for the commit point to reach lsn.
-type waiter struct {
-	lsn   cluster.LSN
-	index int
-	done  chan error
-}
-
-// waiter is a new or a used one. The pool is the reign's own: a channel that was made in one testing/synctest bubble must not turn
-// up in another.
-func (g *reign) waiter() *waiter {
-	if w, ok := g.spare.Get().(*waiter); ok {
-		return w
-	}
-	return &waiter{done: make(chan error, 1)}
-}
-
-// waitHeap orders waiters by LSN.
-type waitHeap []*waiter
-
-func (h waitHeap) Len() int           { return len(h) }
-func (h waitHeap) Less(i, j int) bool { return h[i].lsn < h[j].lsn }
-func (h waitHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
-func (h *waitHeap) Push(x any)        { w := x.(*waiter); w.index = len(*h); *h = append(*h, w) }
-func (h *waitHeap) Pop() any {
-	old := *h
-	w := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	w.index = -1
-	return w
-}

@@ -34,7 +34,7 @@ func groupOf(version uint64, others ...cluster.MemberID) cluster.Group {
 func testReign(t testing.TB, g cluster.Group, n int) *reign {
 	t.Helper()
 	r := openRing(1<<20, 0, 1)
-	reign := newReign(g, mP, r, epoch0)
+	reign := newReign(g, mP, r, false, epoch0)
 	for range n {
 		mustAppend(t, r, rec("k", 1))
 	}
@@ -108,7 +108,7 @@ func TestReign22WaitsForTheInheritedLog(t *testing.T) {
 		r := openRing(1<<20, 20, 21)
 		group := groupOf(1, mR)
 		group.First = 21
-		g := newReign(group, mP, r, epoch0)
+		g := newReign(group, mP, r, false, epoch0)
 		w := waiting(t.Context(), g, 3) // a record of long ago
 		g.ack(mR, 19, epoch0)
 		isWaiting(t, w)

@@ -181,7 +181,7 @@ func TestScenario50RandomProposals(t *testing.T) {
 		r := openRing(1<<20, 0, 1)
 		decided := groupOf(1) // what the coordinator has
 		seen := decided       // what P has seen
-		g := newReign(seen, mP, r, epoch0)
+		g := newReign(seen, mP, r, false, epoch0)
 		has := map[cluster.MemberID]cluster.LSN{} // what each member's base has
 		targets := map[cluster.MemberID]cluster.LSN{}
 		type proposal struct {

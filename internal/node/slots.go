@@ -116,6 +116,9 @@ func (n *Node) clearSlots(ctx context.Context, r *reign, slots cluster.SlotSet) 
 			n.engine.Lock(slot.Shard())
 			last, err = n.commitLocked(r, recs)
 			n.engine.Unlock(slot.Shard())
+			if err == nil {
+				err = r.waitHere(ctx, last)
+			}
 			if err != nil {
 				return err
 			}
@@ -131,6 +134,9 @@ type adoption struct {
 }
 
 func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label string, adopt bool) (Adopted, error) {
+	if err := n.flush(ctx); err != nil {
+		return Adopted{}, opError("assign slots", "", err)
+	}
 	base := n.engine.Base()
 	open := cluster.OpenGroup{Group: cluster.NewGroupID(), Label: label, Node: n.member(), Reign: cluster.NewReignID(), First: base.LSN + 1, Slots: slots}
 	group, kept := open.Group, slots

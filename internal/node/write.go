@@ -219,7 +219,7 @@ func (n *Node) writeHere(ctx context.Context, r *reign, ops []Op, o WriteOptions
 	}
 	v := cluster.NewVersion(r.group, r.epoch, lsn)
 	if o.Local {
-		return v, nil
+		return v, r.waitHere(ctx, lsn)
 	}
 	if err := r.wait(ctx, lsn); err != nil {
 		return v, err
