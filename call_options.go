@@ -46,7 +46,7 @@ func (linearizable) applyRead(o *node.ReadOptions) { o.Linearizable = true }
 func (linearizable) applyScan(o *node.ScanOptions) { o.Linearizable = true }
 
 // Linearizable makes the read see every write that was acknowledged before it began, and nothing that can be lost by an
-// automatic failover. Of a scan each page is linearizable, the whole is not.
+// automatic failover. Of a scan this holds for each entry by itself, not for the whole, nor for a page.
 func Linearizable() ReadScanOption { return linearizable{} }
 
 type stale time.Duration

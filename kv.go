@@ -207,7 +207,8 @@ func (n *Node) Write(ctx context.Context, b *Batch, opts ...WriteOption) (Versio
 }
 
 // Scan yields the entries whose keys have the prefix: slot by slot, and in the order of their keys within a slot. It reads a page at
-// a time, so that the whole is not a snapshot. An error ends it. Break off at any time; to go on later, use After.
+// a time, and a page slot by slot: each entry is what its key held at some moment of the scan, but different entries may be of different
+// moments, and of a batch that is written meanwhile a part may be seen. An error ends it. Break off at any time; to go on later, use After.
 func (n *Node) Scan(ctx context.Context, prefix []byte, opts ...ScanOption) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		o := &node.ScanOptions{Slot: -1}
