@@ -3,6 +3,7 @@ package kv_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -153,7 +154,7 @@ func benchCopy(b *testing.B, bytes int64) {
 		buf := make([]byte, 256<<10)
 		for {
 			if _, err := c.Read(buf); err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					b.Fatal(err)
 				}
 				break

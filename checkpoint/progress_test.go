@@ -54,11 +54,11 @@ func TestProgressPhaseTimesAndErrors(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	p.Fail(fault)
-	if s = p.Snapshot(at(5)); s.Running || s.Done || s.Err != fault {
+	if s = p.Snapshot(at(5)); s.Running || s.Done || !errors.Is(s.Err, fault) {
 		t.Errorf("failed: %+v", s)
 	}
 	p.Begin(4, true, at(6))
-	if s = p.Snapshot(at(6)); s.Err != fault || !s.Started.Equal(at(6)) || s.Kind != "" {
+	if s = p.Snapshot(at(6)); !errors.Is(s.Err, fault) || !s.Started.Equal(at(6)) || s.Kind != "" {
 		t.Errorf("begun anew: %+v", s)
 	}
 	p.Done(at(7))

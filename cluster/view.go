@@ -13,6 +13,7 @@ type View struct {
 // StoreKind says what a restart does to a node's data.
 type StoreKind uint8
 
+// Kinds of stores.
 const (
 	MemoryStore StoreKind = iota // lost at a restart
 	DiskStore                    // kept
@@ -71,6 +72,7 @@ type Group struct {
 // TransitionKind says what is under way in a group.
 type TransitionKind uint8
 
+// Kinds of transitions.
 const (
 	NoTransition TransitionKind = iota
 	Failover                    // ends with a promote only

@@ -18,8 +18,9 @@ const (
 	Install
 	// OpenReign lets the node serve as primary of the machine's epoch (or go on, if it did before it was fenced).
 	OpenReign
-	// HoldWrites keeps new writes waiting; ResumeWrites lets them go on.
+	// HoldWrites keeps new writes waiting.
 	HoldWrites
+	// ResumeWrites lets the writes that wait go on.
 	ResumeWrites
 	// FenceReign refuses writes and linearizable reads from here on, and ends those that wait (unconfirmed).
 	FenceReign

@@ -140,6 +140,7 @@ type Block struct {
 // StageKind says how a shard of a staging store is filled.
 type StageKind uint8
 
+// Kinds of staging.
 const (
 	StageLog   StageKind = iota // on top of the base's shard: log records only
 	StageDelta                  // on top of the base's shard: a delta, then log records

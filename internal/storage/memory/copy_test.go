@@ -48,7 +48,7 @@ func copyShard(src *Engine, st storage.Staging, shard cluster.Shard) error {
 	}
 	for {
 		block, err := c.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return st.End(shard)
 		}
 		if err == nil {
