@@ -145,39 +145,6 @@ func TestFailoverWithoutWaiting(t *testing.T) {
 	})
 }
 
-// TestRestartedPrimary: a primary that comes back with its store leads again, in an epoch of its own, also without automatic
-// failover. Until then it gets no lease.
-func TestRestartedPrimary(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := cluster.NewMemory()
-		defer c.Close()
-		p, r := newNode(t, c, "p", cluster.DiskStore), newNode(t, c, "r", cluster.DiskStore)
-		g := open(p, r)
-		p.beat()
-		again := p.info
-		again.Incarnation = cluster.NewIncarnation()
-		p.refused(cluster.Announce{Node: again}, cluster.ErrAlive)
-		time.Sleep(1050 * time.Millisecond)
-		p.must(cluster.Announce{Node: again})
-		p.info = again
-		stale := cluster.Beat{Node: p.id(), Incarnation: again.Incarnation, Group: g.ID, Epoch: 1, WantLease: true}
-		if grant, err := p.k.Beat(t.Context(), stale); err != nil || grant.For != 0 {
-			t.Fatalf("the new incarnation was granted the old epoch: %+v, %v", grant, err)
-		}
-		synctest.Wait()
-		r.beat()
-		p.beat()
-		synctest.Wait()
-		now := c.View().Groups[g.ID]
-		if now.Primary != p.id() || now.Epoch != 2 || now.Opener != again.Incarnation {
-			t.Fatalf("%s", now)
-		}
-		if grant := p.beat(); grant.Epoch != 2 {
-			t.Fatalf("grant %+v", grant)
-		}
-	})
-}
-
 // TestScenario44RestartedEmpty: a member that restarts without its data is not promoted as its former self.
 func TestScenario44RestartedEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

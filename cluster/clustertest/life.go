@@ -273,7 +273,8 @@ func handOver(b *bench) {
 	}
 }
 
-// restartedPrimary: no incarnation is granted an epoch that it did not open. The coordinator opens another one for it.
+// restartedPrimary: no incarnation is granted an epoch that it did not open. The coordinator opens another one for it, also without automatic
+// failover.
 func restartedPrimary(b *bench) {
 	b.start(false)
 	p, r := b.node("p"), b.node("r")
@@ -288,7 +289,7 @@ func restartedPrimary(b *bench) {
 		b.t.Fatalf("granted the old epoch: %+v, %v", g, err)
 	}
 	v := b.until("a new epoch is open", epoch(id, 2), p, r)
-	if g := v.Groups[id]; g.Primary != p.id() {
+	if g := v.Groups[id]; g.Primary != p.id() || g.Opener != p.info.Incarnation {
 		b.t.Fatalf("%s", g)
 	}
 	b.until("the new incarnation has a lease", func(cluster.View) bool { return p.beat().For > 0 })
