@@ -45,8 +45,9 @@ type TCPOptions struct {
 	// MaxConns is the most streams that peers may have open to this node, and MaxPeerConns the most of one peer. Without TLS
 	// a peer is who it says it is. Defaults: 4096, and a quarter of MaxConns, but at least one.
 	MaxConns, MaxPeerConns int
-	// MaxHandshakes is the most connections that may be in the handshake: it bounds what strangers cost, at about 50 KiB
-	// each, 300 KiB with TLS. If there are more, the oldest of the host that has the most give way. Default: 128.
+	// MaxHandshakes is the most connections that may be in the handshake: it bounds what strangers cost, a goroutine and some 50 KiB
+	// each, or half a MiB for one that sends TLS messages of the largest size. If there are more, the oldest of the host
+	// that has the most give way. Default: 128.
 	MaxHandshakes int
 
 	// HandshakeTimeout bounds the opening of a stream at both ends, from the connection to the answer, however

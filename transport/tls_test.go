@@ -117,6 +117,9 @@ func TestTLSServersThatAreNotBelieved(t *testing.T) {
 				if _, err := a.Dial(t.Context(), transport.Peer{ID: to, Addr: b.Addr()}, "test"); !errors.Is(err, c.want) {
 					t.Errorf("dial: %v, want %v", err, c.want)
 				}
+				if n := stats(b).Accepted; to != "" && c.want != nil && n != 0 {
+					t.Error("it was told who is dialling, and for what, before it had proved who it is")
+				}
 			})
 		}
 	}
