@@ -5,6 +5,7 @@ import (
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/node"
+	"github.com/hessonite/kv/internal/storage"
 )
 
 // Errors. Match with errors.Is; they are the same whether the node served a request itself or forwarded it. Unless it says
@@ -40,6 +41,16 @@ var (
 	ErrFull = node.ErrFull
 	// ErrStorage: the node's storage failed; the node is Failed until it is Reset or opened anew. The operation may have happened.
 	ErrStorage = node.ErrStorage
+	// ErrLocked: another process has Options.Dir open. It comes with ErrStorage, as do the three below, and nothing in the directory
+	// was touched. Stop that process, or name another directory.
+	ErrLocked = storage.ErrLocked
+	// ErrForeign: Options.Dir holds something else, or the data of another node or cluster. Name the right directory.
+	ErrForeign = storage.ErrForeign
+	// ErrDamaged: a file in Options.Dir is missing, cut short or fails verification. Restore a backup into an empty directory, or open an empty one
+	// and let it follow the primary.
+	ErrDamaged = storage.ErrDamaged
+	// ErrDisk: the disk is full, read-only or broken, or the process may not write there. Make room or repair it, and open the node again.
+	ErrDisk = storage.ErrDisk
 	// ErrVersionGone: a Version is not on the history that this node has: a failover has dropped it, or it is of another group.
 	ErrVersionGone = node.ErrVersionGone
 	// ErrClosed: the node was closed.

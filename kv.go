@@ -9,7 +9,6 @@ import (
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/clock"
 	"github.com/hessonite/kv/internal/node"
-	"github.com/hessonite/kv/internal/storage/memory"
 )
 
 // Node is one member of a cluster, or a store of its own. Its methods are safe for concurrent use.
@@ -36,16 +35,26 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 		return nil, err
 	}
 	o := opts.withDefaults()
+	engine, me, err := o.openStore(ctx)
+	if err != nil {
+		return nil, exported(err)
+	}
 	n := &Node{}
-	c := o.Coordinator
+	c, inc := o.Coordinator, cluster.NewIncarnation()
 	if c == nil {
-		n.owned = cluster.NewMemory(cluster.WithLease(standaloneLease))
+		v, err := standaloneView(cluster.NodeInfo{ID: me.Node, Incarnation: inc, Store: me.Store, Kind: engine.Kind()}, engine.Base())
+		if err != nil {
+			_ = engine.Close()
+			return nil, exported(err)
+		}
+		n.owned = cluster.NewMemory(cluster.WithLease(standaloneLease), cluster.WithView(v))
 		c = n.owned
 	}
 	inner, err := node.Open(ctx, node.Config{
-		ID:                 o.id,
-		Engine:             memory.New(memory.Options{MaxMemory: o.MaxMemory}),
-		Store:              cluster.NewStoreID(),
+		ID:                 me.Node,
+		Engine:             engine,
+		Store:              me.Store,
+		Incarnation:        inc,
 		Transport:          o.Transport,
 		Coordinator:        c,
 		Logger:             o.Logger,
@@ -76,8 +85,13 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 	}
 	n.n = inner
 	if n.owned != nil {
-		if _, err := inner.AssignSlots(ctx, cluster.AllSlots(), "", false); err != nil {
-			n.Close()
+		if len(n.owned.View().Groups) == 0 {
+			_, err = inner.AssignSlots(ctx, cluster.AllSlots(), "", true)
+		} else {
+			err = inner.Ready(ctx)
+		}
+		if err != nil {
+			_ = n.Close()
 			return nil, exported(err)
 		}
 	}

@@ -14,8 +14,13 @@ import (
 
 // Options say what a node is. The zero value is a standalone node in memory that owns all slots.
 type Options struct {
-	// ID names the node in its cluster. Left empty, a standalone node draws one.
+	// ID names the node in its cluster. Left empty, a standalone node draws one, and keeps it in Dir if there is one.
 	ID string
+	// Dir is the directory that the node keeps its data in, below which nothing else may live. It is made if it is missing; one that is damaged,
+	// in use, or of another node or cluster is refused, unharmed. Empty: the data is in memory, and gone with the process.
+	Dir string
+	// Sync says what an acknowledged write survives on the disk. Default SyncNever: kill -9, but not a loss of power.
+	Sync SyncPolicy
 	// Transport connects the node to others. The node does not close it.
 	Transport transport.Transport
 	// Coordinator decides the cluster's view. It must also implement cluster.Keeper. The node does not close it. Nil, with a nil
@@ -29,7 +34,7 @@ type Options struct {
 	// ErrNotEnoughReplicas. 0 and 1: the primary alone will do.
 	MinInSync int
 	// MaxMemory is the number of bytes that entries and their index may take; above it writes are refused with ErrFull, deletions
-	// are not. 0: no limit.
+	// are not. With Dir it bounds the entries on the disk. 0: no limit.
 	MaxMemory int64
 	// LogBytes is the size of the log that replicas catch up from; one that is further behind gets a delta. Default 16 MiB.
 	LogBytes int64
@@ -81,6 +86,12 @@ func (o Options) Validate() error {
 		if _, ok := o.Coordinator.(cluster.Keeper); !ok {
 			fault("Options.Coordinator (%T) gives no leases; it must implement cluster.Keeper", o.Coordinator)
 		}
+	}
+	if o.Sync < SyncAlways {
+		fault("Options.Sync is a negative interval")
+	}
+	if o.Sync != SyncNever && o.Dir == "" {
+		fault("Options.Sync is set, but not Options.Dir; nothing is kept in memory")
 	}
 	if len(o.ID) > cluster.MaxNodeID {
 		fault("Options.ID has %d bytes, at most %d", len(o.ID), cluster.MaxNodeID)

@@ -24,8 +24,9 @@ func NewMemory(opts ...Option) Coordinator {
 	if o.clock == nil {
 		o.clock = clock.New()
 	}
-	m := &memory{clock: o.clock, invalid: o.Validate(), kick: make(chan struct{}, 1), done: make(chan struct{})}
-	m.ctl = NewController(o.Options, View{}, m.clock.Now())
+	m := &memory{clock: o.clock, invalid: errors.Join(o.Validate(), o.view.Check()), kick: make(chan struct{}, 1), done: make(chan struct{})}
+	m.ctl = NewController(o.Options, o.view, m.clock.Now())
+	m.views.Publish(o.view)
 	m.owned.Go(m.run)
 	return m
 }
@@ -33,7 +34,12 @@ func NewMemory(opts ...Option) Coordinator {
 type memoryOptions struct {
 	Options
 	clock clock.Clock
+	view  View
 }
+
+// WithView makes NewMemory begin with a view: that of a coordinator that is no more. Leases that it granted are waited for as long as
+// they can last.
+func WithView(v View) Option { return func(o *memoryOptions) { o.view = v } }
 
 // memory is a coordinator that decides under one lock. Nothing blocks while it is held.
 type memory struct {

@@ -11,11 +11,12 @@ import (
 	"github.com/hessonite/kv/transport"
 )
 
-// Config is what a node is made of. Package kv fills it in; every field but Transport and Coordinator must be set.
+// Config is what a node is made of. Package kv fills it in; every field but Transport, Coordinator and Incarnation must be set.
 type Config struct {
 	ID          cluster.NodeID
 	Engine      storage.Engine
 	Store       cluster.StoreID
+	Incarnation cluster.Incarnation // zero: drawn
 	Transport   transport.Transport // nil: standalone
 	Coordinator cluster.Coordinator
 	Logger      hclog.Logger

@@ -53,13 +53,14 @@ type Node struct {
 	sendLimit, syncLimit *limiter
 	scratch              []record.Record // of the attempt that applies the log
 
-	ctx     context.Context // of everything that runs in the background
-	cancel  context.CancelFunc
-	loops   errgroup.Group
-	bg      background
-	remove  []func()
-	closing sync.Once
-	closed  chan struct{}
+	ctx      context.Context // of everything that runs in the background
+	cancel   context.CancelFunc
+	loops    errgroup.Group
+	bg       background
+	remove   []func()
+	closing  sync.Once
+	closed   chan struct{}
+	closeErr error // written before closed is closed
 }
 
 // snapshot is what others see of the machine. It is replaced as a whole.
@@ -77,7 +78,10 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: the coordinator gives no leases (it must implement cluster.Keeper)", ErrInvalid)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, inc: cluster.NewIncarnation(), engine: cfg.Engine, coord: cfg.Coordinator, closed: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Logger, inc: cfg.Incarnation, engine: cfg.Engine, coord: cfg.Coordinator, closed: make(chan struct{})}
+	if n.inc == 0 {
+		n.inc = cluster.NewIncarnation()
+	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.store.Store(&cluster.MemberID{Node: cfg.ID, Store: cfg.Store})
 	n.disk, _ = cfg.Engine.(storage.Durable)
@@ -275,7 +279,7 @@ func (n *Node) Close() error {
 		n.stop()
 	})
 	<-n.closed
-	return nil
+	return n.closeErr
 }
 
 func (n *Node) stop() {
@@ -287,7 +291,9 @@ func (n *Node) stop() {
 	_ = n.loops.Wait()
 	n.bg.wait()
 	n.observers.close()
-	_ = n.engine.Close()
+	if err := n.engine.Close(); err != nil {
+		n.closeErr = both(ErrStorage, err)
+	}
 }
 
 // leaveSet asks that the group does not wait for this node any more.

@@ -47,7 +47,7 @@ func (a *attempt) replay(ctx context.Context, ans *answer) error {
 		if len(body) == 0 {
 			continue
 		}
-		if at, err = a.applyToBase(at, body); err != nil {
+		if at, err = a.applyToBase(ctx, at, body); err != nil {
 			return err
 		}
 		if !a.inStep.Load() {
@@ -151,8 +151,13 @@ func (a *attempt) continues(last, lsn cluster.LSN) error {
 }
 
 // applyToBase applies entries to the base, in order, and takes them over into the node's own log.
-func (a *attempt) applyToBase(at cluster.LSN, body []byte) (cluster.LSN, error) {
+func (a *attempt) applyToBase(ctx context.Context, at cluster.LSN, body []byte) (cluster.LSN, error) {
 	n := a.n
+	if n.disk != nil {
+		if err := n.disk.Pace(ctx); err != nil && ctx.Err() == nil {
+			return at, both(ErrStorage, err)
+		}
+	}
 	rest, first := body, cluster.LSN(0)
 	for len(rest) > 0 {
 		lsn, recs, size, err := decodeEntry(rest, a.n.scratch)

@@ -64,7 +64,8 @@ type Engine interface {
 	// Skip tells that the log has reached lsn with nothing (more) to apply below it, so that the base's LSN is at least that.
 	Skip(lsn cluster.LSN)
 
-	// Base is the prefix that Get sees. SetHistory replaces its history (a reign began, or data was adopted).
+	// Base is the prefix that Get sees. SetHistory replaces its history (a reign began, or data was adopted). The first LSN of a reign may
+	// follow what the reign took over across a gap (cluster.Reign.Gap).
 	Base() Base
 	SetHistory(h cluster.History) error
 	// Changed holds the LSN of the last change of each shard; Horizons the LSN up to which tombstones may be gone.
@@ -216,6 +217,9 @@ type Durable interface {
 	OnCommit(f func(committed cluster.LSN, fault error))
 	// Flush waits until all that was applied before the call is committed; the fault, if there is one.
 	Flush(ctx context.Context) error
+	// Pace waits while too much waits for its commit. Whoever applies without waiting for commits calls it before it takes a lock; a
+	// fault ends the wait, too.
+	Pace(ctx context.Context) error
 	// StoreID names the data. Open kept it only if nothing that was acknowledged can have been lost.
 	StoreID() cluster.StoreID
 	// SetStoreID gives the data another name, durably, before it returns.

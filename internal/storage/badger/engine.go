@@ -191,7 +191,11 @@ func (e *Engine) SetHistory(h cluster.History) error {
 		b := c.begin()
 		defer b.discard()
 		b.history = &h
-		return b.commitBase(c.base.LSN)
+		if err := b.commitBase(c.base.LSN); err != nil {
+			return err
+		}
+		e.queue.follow(h)
+		return nil
 	})
 }
 

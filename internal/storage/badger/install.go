@@ -142,7 +142,7 @@ func (s *staging) installOver(lsn cluster.LSN) error {
 		e.fail(err)
 		return err
 	}
-	e.restart(lsn)
+	e.restart(e.Base())
 	e.installNS.Store(max(1, time.Since(began).Nanoseconds()))
 	return e.o.hooks.at("install: done")
 }

@@ -46,7 +46,7 @@ func Open(ctx context.Context, o Options) (e *Engine, err error) {
 			"dir", o.Dir, "store", d.store(), "sync", o.Sync.Mode)
 	}
 	e.cur.Store(c)
-	e.restart(c.base.LSN)
+	e.restart(c.base)
 	go e.committer()
 	if d.path != "" {
 		e.wg.Go(e.sweeper)

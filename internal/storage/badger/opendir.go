@@ -43,9 +43,10 @@ func openDirectory(o *Options) (d *directory, err error) {
 	if d.lock, err = lock(d.file(lockFile)); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, diskError(path, err))
 	}
+	held := d.lock
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, unlock(d.lock))
+			err = errors.Join(err, unlock(held))
 		}
 	}()
 	if err := d.read(o); err != nil {

@@ -113,7 +113,7 @@ func (e *Engine) Current(slot cluster.Slot, key []byte) (storage.Entry, bool) {
 }
 
 // restart forgets everything that is pending: the content was replaced.
-func (e *Engine) restart(base cluster.LSN) {
+func (e *Engine) restart(base storage.Base) {
 	for i := range e.shards {
 		sh := &e.shards[i]
 		sh.last.Store(0)
@@ -121,5 +121,5 @@ func (e *Engine) restart(base cluster.LSN) {
 		sh.pends.m = nil
 		sh.pends.mu.Unlock()
 	}
-	e.queue.restart(base)
+	e.queue.restart(base.LSN, base.History)
 }

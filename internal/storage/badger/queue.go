@@ -22,11 +22,12 @@ type logEntry struct {
 type queue struct {
 	mu      sync.Mutex
 	waiting entryHeap
-	next    cluster.LSN // the LSN that comes next, or one that is known to be none
-	skipped cluster.LSN // up to here, what is not waiting is nothing
-	highest cluster.LSN // applied or skipped
-	done    cluster.LSN // committed
-	bytes   int64       // of what is not committed
+	next    cluster.LSN     // the LSN that comes next, or one that is known to be none
+	skipped cluster.LSN     // up to here, what is not waiting is nothing
+	reigns  []cluster.Reign // of the history: the first LSN of a reign follows what it took over, across the gap
+	highest cluster.LSN     // applied or skipped
+	done    cluster.LSN     // committed
+	bytes   int64           // of what is not committed
 	fault   error
 	told    bool // of the fault
 	closed  bool
@@ -56,9 +57,10 @@ func (h *entryHeap) Pop() any {
 }
 
 // restart sets the queue to a base. What was waiting is dropped.
-func (q *queue) restart(base cluster.LSN) {
+func (q *queue) restart(base cluster.LSN, h cluster.History) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.reigns = h.Reigns
 	q.waiting, q.bytes = nil, 0
 	q.next, q.skipped, q.highest = base+1, base, base
 	q.committed(base)
@@ -96,12 +98,29 @@ func (q *queue) take(fit func(*logEntry) bool) *logEntry {
 		return nil
 	}
 	e := q.waiting[0]
-	if e.lsn != q.next && e.lsn > q.skipped || !fit(e) {
+	if e.lsn != q.next && e.lsn > q.skipped && !q.opens(e.lsn) || !fit(e) {
 		return nil
 	}
 	heap.Pop(&q.waiting)
 	q.next = e.lsn + 1
 	return e
+}
+
+// opens reports whether the LSN is the first one of a reign that took over what has been taken so far. The caller holds mu.
+func (q *queue) opens(lsn cluster.LSN) bool {
+	for i := len(q.reigns) - 1; i >= 0 && q.reigns[i].First >= lsn; i-- {
+		if r := q.reigns[i]; r.First == lsn {
+			return r.Before() == q.next-1
+		}
+	}
+	return false
+}
+
+// follow makes the queue follow a history.
+func (q *queue) follow(h cluster.History) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reigns = h.Reigns
 }
 
 // reached is the LSN that the base has when all that take has handed out is committed.

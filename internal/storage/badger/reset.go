@@ -45,7 +45,7 @@ func (e *Engine) switchTo(c *content, name string) error {
 		e.fail(err)
 	}
 	old := e.cur.Swap(c)
-	e.restart(c.base.LSN)
+	e.restart(c.base)
 	old.endCaptures()
 	old.release()
 	e.wg.Go(func() {
