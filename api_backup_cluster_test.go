@@ -33,7 +33,7 @@ func standalone(t testing.TB) *kv.Node {
 // A replica's backup is as good as its primary's, also in one chain with it, and across a failover.
 func TestBackupOnAReplica(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3)
+		c := newCluster(t, 3)
 		p := primary(t, c, 0)
 		fill(t, p, "k", 500, 50)
 		r := follow(t, c, 1, 0)
@@ -69,7 +69,7 @@ func TestBackupOnAReplica(t *testing.T) {
 func TestBackupOnAReplicaUnderLoad(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(_ int, o *kv.Options) { o.LogBytes = 64 << 10 }))
+	c := newCluster(t, 2, kvtest.WithOptions(func(_ int, o *kv.Options) { o.LogBytes = 64 << 10 }))
 	p := primary(t, c, 0)
 	a := openAccounts(t, p, 100)
 	r := follow(t, c, 1, 0)
@@ -95,7 +95,7 @@ func TestBackupOnAReplicaUnderLoad(t *testing.T) {
 func TestBackupWhereThereIsNoData(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		g := newGate()
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 			kv.SetStep(o, func(s string) error {
 				if i == 1 && s == "shard" {
 					g.pass()
@@ -129,7 +129,7 @@ func TestBackupWhereThereIsNoData(t *testing.T) {
 // What is not on every member in sync could be dropped by a failover: a backup waits for it, and has no end before.
 func TestBackupHoldsOnlyWhatIsCommitted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3, kvtest.WithOptions(func(_ int, o *kv.Options) {
+		c := newCluster(t, 3, kvtest.WithOptions(func(_ int, o *kv.Options) {
 			o.LagTimeout, o.LinkTimeout = 20*time.Second, time.Minute
 		}))
 		p := primary(t, c, 0)
@@ -168,7 +168,7 @@ func TestBackupHoldsOnlyWhatIsCommitted(t *testing.T) {
 // The primary is cut off while it waits. What it had written is dropped by a failover, and there is no backup that holds it.
 func TestFailoverDuringABackup(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
+		c := newCluster(t, 2, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
 		p := primary(t, c, 0)
 		fill(t, p, "k", 100, 10)
 		r := follow(t, c, 1, 0)
@@ -211,7 +211,7 @@ func TestFailoverDuringABackup(t *testing.T) {
 // The last copy may be on a replica whose primary is gone: it can be backed up if it is known to be whole.
 func TestBackupOfAStaleReplica(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		fill(t, p, "k", 100, 10)
 		r := follow(t, c, 1, 0)
@@ -229,7 +229,7 @@ func TestBackupOfAStaleReplica(t *testing.T) {
 
 func TestRestoreNeedsANodeOfItsOwn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		fill(t, p, "k", 100, 10)
 		r := follow(t, c, 1, 0)
@@ -250,7 +250,7 @@ func TestRestoreNeedsANodeOfItsOwn(t *testing.T) {
 func TestRestoreIntoACluster(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		ctx := within(t, time.Hour)
-		old := kvtest.NewCluster(t, 1)
+		old := newCluster(t, 1)
 		slots := cluster.Slots(0, 8191)
 		_, err := old.Node(0).AssignSlots(ctx, slots)
 		must(t, err)
@@ -260,7 +260,7 @@ func TestRestoreIntoACluster(t *testing.T) {
 		file, _ := backup(t, old.Node(0), kv.Version{})
 		want := content(t, old.Node(0))
 
-		c := kvtest.NewCluster(t, 3)
+		c := newCluster(t, 3)
 		n := c.Node(0)
 		was := n.Status()
 		res := restore(t, n, file)
@@ -298,7 +298,7 @@ func TestRestoreWithoutAQuorum(t *testing.T) {
 		file, _ := backup(t, src, kv.Version{})
 		fill(t, src, "l", 50, 10)
 		other, _ := backup(t, src, kv.Version{})
-		c := kvtest.NewCluster(t, 1)
+		c := newCluster(t, 1)
 		n := c.Node(0)
 		restore(t, n, file)
 		holds := content(t, n)

@@ -256,7 +256,7 @@ func keyIn(s cluster.SlotSet) []byte {
 // Two groups share the slots: a batch must stay within one, whichever node is asked.
 func TestBatchCrossGroup(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3)
+		c := newCluster(t, 3)
 		ctx := within(t, time.Hour)
 		low, high := cluster.Slots(0, 8191), cluster.Slots(8192, cluster.NumSlots-1)
 		for i, s := range []cluster.SlotSet{low, high} {

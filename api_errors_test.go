@@ -16,7 +16,6 @@ import (
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
-	"github.com/hessonite/kv/kvtest"
 	"github.com/hessonite/kv/replica"
 	"github.com/hessonite/kv/transport"
 )
@@ -54,7 +53,7 @@ func TestTypedErrors(t *testing.T) {
 // An operator's command says what was tried, with whom, and what to do.
 func TestOpErrors(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3)
+		c := newCluster(t, 3)
 		p, r := primary(t, c, 0), follow(t, c, 1, 0)
 		ctx := within(t, time.Hour)
 		synctest.Wait()
@@ -125,7 +124,7 @@ func TestSilence(t *testing.T) {
 		printed <- b.Bytes()
 	}()
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		primary(t, c, 0)
 		follow(t, c, 1, 0)
 		fill(t, c.Node(0), "k", 10, 10)

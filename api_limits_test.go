@@ -41,7 +41,7 @@ func TestKeyAndValueLimits(t *testing.T) {
 // In-sync set too small: writes are refused before anything is applied; reads go on.
 func TestScenario38(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3, kvtest.WithOptions(func(_ int, o *kv.Options) { o.MinInSync = 2 }))
+		c := newCluster(t, 3, kvtest.WithOptions(func(_ int, o *kv.Options) { o.MinInSync = 2 }))
 		p := primary(t, c, 0)
 		ctx := within(t, time.Hour)
 		synctest.Wait()
@@ -196,7 +196,7 @@ func TestErrClosed(t *testing.T) {
 // ErrClosed is about the node that was called. That another one is closing is told differently.
 func TestForwardedToAClosedNode(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		ctx := within(t, time.Hour)
 		synctest.Wait()

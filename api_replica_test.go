@@ -16,7 +16,7 @@ import (
 // pair is a primary with a replica whose link can be cut without anybody giving up.
 func pair(t *testing.T) (c *kvtest.Cluster, p, r *kv.Node) {
 	t.Helper()
-	c = kvtest.NewCluster(t, 3, kvtest.WithOptions(func(_ int, o *kv.Options) { o.LinkTimeout, o.LagTimeout = time.Hour, time.Hour }))
+	c = newCluster(t, 3, kvtest.WithOptions(func(_ int, o *kv.Options) { o.LinkTimeout, o.LagTimeout = time.Hour, time.Hour }))
 	p, r = primary(t, c, 0), follow(t, c, 1, 0)
 	synctest.Wait()
 	return c, p, r
@@ -172,7 +172,7 @@ func TestLocalOnly(t *testing.T) {
 
 func TestEarlierData(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		ctx := within(t, time.Hour)
 		n := primary(t, c, 0)
 		must(t, n.Set(ctx, []byte("k"), []byte("1")))

@@ -9,7 +9,6 @@ import (
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
-	"github.com/hessonite/kv/kvtest"
 	"github.com/hessonite/kv/replica"
 )
 
@@ -17,7 +16,7 @@ import (
 // out once it is decided.
 func TestResetIsDecidedBeforeDataIsDropped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		r := follow(t, c, 1, 0)
 		fill(t, p, "k", 100, 10)
@@ -53,7 +52,7 @@ func TestResetIsDecidedBeforeDataIsDropped(t *testing.T) {
 // What the view refuses interrupts nothing.
 func TestResetRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		fill(t, p, "k", 10, 10)
 		r := follow(t, c, 1, 0)
@@ -75,7 +74,7 @@ func TestResetRefused(t *testing.T) {
 // An observer may close the node: it is not waited for.
 func TestObserverClosesTheNode(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 1)
+		c := newCluster(t, 1)
 		n := c.Node(0)
 		closed := make(chan error, 1)
 		n.Observe(func(tr replica.Transition) {

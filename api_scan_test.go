@@ -198,7 +198,7 @@ func TestScanLeavesExpiredOut(t *testing.T) {
 // Three groups hold the slots in alternating ranges; whichever node is asked, the scan is whole and in order.
 func TestScanAcrossGroups(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 4)
+		c := newCluster(t, 4)
 		ctx := within(t, time.Hour)
 		for i := range 3 {
 			var s cluster.SlotSet

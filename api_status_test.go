@@ -87,7 +87,7 @@ func TestInfoInEveryPhaseAndKind(t *testing.T) {
 				watch := false
 				last, steps := 0.0, map[string]int{}
 				var readAt []int64
-				c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+				c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 					o.LogBytes = 64 << 10
 					if kind == "log" {
 						o.LogBytes = 64 << 20
@@ -157,7 +157,7 @@ func TestInfoInEveryPhaseAndKind(t *testing.T) {
 
 func TestInfoOfAPrimary(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3)
+		c := newCluster(t, 3)
 		p := primary(t, c, 0)
 		follow(t, c, 1, 0)
 		fill(t, p, "k", 10, 10)
@@ -221,7 +221,7 @@ func TestStatusOfAReplicaSetThatLags(t *testing.T) {
 
 func TestObserve(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		n := c.Node(1)
 		seen := observe(n)
 		var slow []replica.Transition
@@ -267,7 +267,7 @@ func TestObserve(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 1)
+		c := newCluster(t, 1)
 		n := c.Node(0)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -288,7 +288,7 @@ func TestWait(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2, kvtest.WithCoordinator(cluster.WithLease(time.Second)))
+		c := newCluster(t, 2, kvtest.WithCoordinator(cluster.WithLease(time.Second)))
 		must(t, c.Node(1).Ready(briefly(t)))
 		primary(t, c, 0)
 		must(t, c.Node(0).Ready(briefly(t)))

@@ -39,7 +39,7 @@ func everyWay(t *testing.T, configure func(o *kv.Options), f func(t *testing.T, 
 	for via, name := range []string{"through the primary", "through a replica", "through a third node"} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				c := kvtest.NewCluster(t, 3, kvtest.WithOptions(func(_ int, o *kv.Options) { configure(o) }))
+				c := newCluster(t, 3, kvtest.WithOptions(func(_ int, o *kv.Options) { configure(o) }))
 				w := &world{n: c.Node(via), p: primary(t, c, 0), r: follow(t, c, 1, 0), c: c, ctx: within(t, 24*time.Hour)}
 				synctest.Wait() // everybody has heard of the view
 				f(t, w)

@@ -165,7 +165,7 @@ func TestRefusedBatchWithExpiredStepLeavesTheStoreAlone(t *testing.T) {
 // second.
 func TestReplicaShowsAnEntryUntilItsDeletionArrives(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(_ int, o *kv.Options) { o.LinkTimeout, o.LagTimeout = time.Hour, time.Hour }))
+		c := newCluster(t, 2, kvtest.WithOptions(func(_ int, o *kv.Options) { o.LinkTimeout, o.LagTimeout = time.Hour, time.Hour }))
 		p, r := primary(t, c, 0), follow(t, c, 1, 0)
 		ctx := within(t, time.Hour)
 		must(t, p.Set(ctx, []byte("k"), []byte("v"), kv.TTL(time.Second)))

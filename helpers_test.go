@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"iter"
 	"maps"
@@ -18,6 +19,17 @@ import (
 	"github.com/hessonite/kv/kvtest"
 	"github.com/hessonite/kv/replica"
 )
+
+var onDisk = flag.Bool("disk", false, "run the tests that do not depend on the engine with nodes on disk")
+
+// newCluster is kvtest.NewCluster, with the engine that was asked for.
+func newCluster(t testing.TB, n int, opts ...kvtest.Option) *kvtest.Cluster {
+	t.Helper()
+	if *onDisk {
+		opts = append(opts, kvtest.OnDisk())
+	}
+	return kvtest.NewCluster(t, n, opts...)
+}
 
 // bubble runs a test in virtual time.
 func bubble(t *testing.T, f func(t *testing.T)) {

@@ -93,7 +93,7 @@ func (w *trial) open() {
 	hooks := w.rng(1)
 	var mu sync.Mutex
 	coords := w.rng(2)
-	w.c = kvtest.NewCluster(w.t, nemesisNodes, kvtest.WithNetwork(net),
+	w.c = newCluster(w.t, nemesisNodes, kvtest.WithNetwork(net),
 		kvtest.WithCoordinator(cluster.WithAutoFailover(p.auto), cluster.WithLease(p.lease)),
 		kvtest.WithOptions(func(i int, o *kv.Options) {
 			o.LogBytes, o.TombstoneBytes, o.MinInSync, o.SyncBytesPerSecond = p.logBytes, p.tombs, p.minInSync, p.syncRate

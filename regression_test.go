@@ -20,7 +20,7 @@ import (
 // Two failovers with no write in between.
 func TestRegressionTwoFailoversWithoutWrite(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		fill(t, p, "a", 100, 100)
 		follow(t, c, 1, 0)
@@ -88,7 +88,7 @@ func (l *lagging) WaitLeaseOver(ctx context.Context, g cluster.GroupID) error {
 func TestRegressionTwoServeAfterRelease(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var lag *lagging
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 			if i == 0 {
 				lag = &lagging{Coordinator: o.Coordinator}
 				o.Coordinator = lag
@@ -130,7 +130,7 @@ func cancelRest(t *testing.T, done chan error) {
 func TestRegressionAdoptTimesOut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var lag *lagging
-		c := kvtest.NewCluster(t, 1, kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 1, kvtest.WithOptions(func(i int, o *kv.Options) {
 			lag = &lagging{Coordinator: o.Coordinator}
 			o.Coordinator = lag
 		}))
@@ -166,7 +166,7 @@ func TestRegressionFollowErrorWithFullQueue(t *testing.T) {
 		hold := make(chan struct{})
 		var mu sync.Mutex
 		armed := false
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 			if i == 1 {
 				kv.SetStep(o, func(s string) error {
 					mu.Lock()
@@ -203,7 +203,7 @@ func TestRegressionFollowErrorWithFullQueue(t *testing.T) {
 
 func TestRegressionBigBatch(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		follow(t, c, 1, 0)
 		ctx := within(t, 30*time.Minute)

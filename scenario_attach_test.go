@@ -22,7 +22,7 @@ import (
 // An attach under writes: the states in order, every entry equal, a later write arrives.
 func TestScenario01AttachUnderWrites(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p, r := primary(t, c, 0), c.Node(1)
 		fill(t, p, "a", 3000, 200)
 		seen := observe(r)
@@ -83,7 +83,7 @@ func TestScenario04FailsAtTheSwitchTwice(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var failures atomic.Int32
 		failures.Store(2)
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 			o.SyncPatience = 2 * time.Second
 			if i == 1 {
 				kv.SetStep(o, func(s string) error {
@@ -140,7 +140,7 @@ func earlier(t *testing.T, c *kvtest.Cluster, i, count int) {
 // A primary that cannot be reached: the error comes before anything is touched.
 func TestScenario05PrimaryUnreachable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2, kvtest.WithNetwork(transport.NewNetwork(transport.WithRefusedDials())))
+		c := newCluster(t, 2, kvtest.WithNetwork(transport.NewNetwork(transport.WithRefusedDials())))
 		primary(t, c, 0)
 		r := c.Node(1)
 		c.WaitState(1, replica.Unassigned)
@@ -163,7 +163,7 @@ func TestScenario05PrimaryUnreachable(t *testing.T) {
 // Four attaches that make no sense: four different clear errors, and no change.
 func TestScenario06SenselessAttach(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3)
+		c := newCluster(t, 3)
 		p := primary(t, c, 0)
 		follow(t, c, 1, 0)
 		r := c.Node(2)
@@ -209,7 +209,7 @@ func TestScenario07TwoAttaches(t *testing.T) {
 		g := newGate()
 		var armed atomic.Bool
 		armed.Store(true)
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 			if i == 1 {
 				kv.SetStep(o, func(s string) error {
 					if s == "block" && armed.Load() {
@@ -255,7 +255,7 @@ func TestScenario08CancelledWhileWaiting(t *testing.T) {
 
 func cancelledAt(t *testing.T, step, how string) {
 	g := newGate()
-	c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+	c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 		if i == 1 {
 			kv.SetStep(o, func(s string) error {
 				if s == step {
@@ -300,7 +300,7 @@ func cancelledAt(t *testing.T, step, how string) {
 // Messages of another attempt are dropped and counted: an acknowledgement that was held back on the way arrives in the next.
 func TestScenario08StaleMessagesAreCounted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		r := follow(t, c, 1, 0)
 		var mu sync.Mutex
@@ -340,7 +340,7 @@ func TestScenario08StaleMessagesAreCounted(t *testing.T) {
 // One attempt times out; the next is not touched by it.
 func TestScenario09TimeoutDoesNotPoison(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) { o.SyncPatience = time.Minute }))
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) { o.SyncPatience = time.Minute }))
 		p, r := primary(t, c, 0), c.Node(1)
 		fill(t, p, "a", 500, 100)
 		c.Network.Stall("n1", "n2")
@@ -361,7 +361,7 @@ func TestScenario09TimeoutDoesNotPoison(t *testing.T) {
 // Ten thousand cycles of attach and detach leave nothing behind.
 func TestScenario10TenThousandCycles(t *testing.T) {
 	cycles := 10_000
-	c := kvtest.NewCluster(t, 2)
+	c := newCluster(t, 2)
 	p, r := primary(t, c, 0), c.Node(1)
 	fill(t, p, "a", 20, 50)
 	ctx := within(t, 10*time.Minute)

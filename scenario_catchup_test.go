@@ -18,7 +18,7 @@ import (
 // To a new primary, whose checkpoint dies half-way, and back: log or delta, not full.
 func TestScenario16ThereAndBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3, kvtest.WithOptions(func(i int, o *kv.Options) { o.SyncPatience = 2 * time.Second }))
+		c := newCluster(t, 3, kvtest.WithOptions(func(i int, o *kv.Options) { o.SyncPatience = 2 * time.Second }))
 		ctx := within(t, 10*time.Minute)
 		_, err := c.Node(0).AssignSlots(ctx, cluster.Slots(0, 8191))
 		must(t, err)
@@ -82,7 +82,7 @@ func load(t *testing.T, n *kv.Node, keys, size int, pause time.Duration) (stop f
 // The link flaps under load: only what was missed is sent.
 func TestScenario17FlappingLink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		fill(t, p, "base", 2000, 500)
 		r := follow(t, c, 1, 0)
@@ -109,7 +109,7 @@ func TestScenario17FlappingLink(t *testing.T) {
 // The link is away for longer than the log lasts: a delta, proportional to what has changed, deletions included.
 func TestScenario18LongerThanTheLog(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) { o.LogBytes = 16 << 10 }))
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) { o.LogBytes = 16 << 10 }))
 		p := primary(t, c, 0)
 		const count = 10_000
 		fill(t, p, "a", count, 1000)
@@ -150,7 +150,7 @@ func TestScenario19SlowReplica(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var slow atomic.Bool
 				const logBytes = 256 << 10
-				c := kvtest.NewCluster(t, 1+replicas, kvtest.WithOptions(func(i int, o *kv.Options) {
+				c := newCluster(t, 1+replicas, kvtest.WithOptions(func(i int, o *kv.Options) {
 					o.LogBytes = logBytes
 					if i == 1 {
 						kv.SetStep(o, func(s string) error {
@@ -192,7 +192,7 @@ func TestScenario19SlowReplica(t *testing.T) {
 // A value larger than the ring, the largest batch, a million tiny records.
 func TestScenario20Extremes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) { o.LogBytes = 1 << 20 }))
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) { o.LogBytes = 1 << 20 }))
 		p := primary(t, c, 0)
 		r := follow(t, c, 1, 0)
 		ctx := within(t, 10*time.Minute)
@@ -226,7 +226,7 @@ func TestScenario20Extremes(t *testing.T) {
 // A link without writes for a day: it stays, its health is known, and the log does not move.
 func TestScenario21IdleLink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		fill(t, p, "a", 10, 10)
 		r := follow(t, c, 1, 0)
@@ -250,7 +250,7 @@ func TestRandomCatchUp(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(seed, 1))
-				c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+				c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 					o.LogBytes, o.TombstoneBytes = 8<<10, 4<<10
 				}))
 				p := primary(t, c, 0)

@@ -40,7 +40,7 @@ func TestScenario23PromoteFromEveryState(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				g := newGate()
 				armed := from == "joining"
-				c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+				c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 					o.LogBytes = 8 << 10
 					if i == 1 {
 						kv.SetStep(o, func(s string) error {
@@ -112,7 +112,7 @@ func TestScenario23PromoteFromEveryState(t *testing.T) {
 // The primary is killed: a replica takes over, the siblings follow by log or delta, an unreachable one holds up nobody.
 func TestScenario26PrimaryKilled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 4, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
+		c := newCluster(t, 4, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
 		p := primary(t, c, 0)
 		fill(t, p, "a", 500, 100)
 		for i := 1; i < 4; i++ {
@@ -159,7 +159,7 @@ func TestScenario26PrimaryKilled(t *testing.T) {
 // The old primary comes back with a tail of its own: fenced, it rejoins, the tail is dropped, and only the shards concerned are sent.
 func TestScenario27DivergentTail(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		fill(t, p, "a", 5000, 200)
 		r := follow(t, c, 1, 0)
@@ -199,7 +199,7 @@ func TestScenario31HigherLSNWins(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		g := newGate()
 		defer close(g.open)
-		c := kvtest.NewCluster(t, 4, kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 4, kvtest.WithOptions(func(i int, o *kv.Options) {
 			o.LagTimeout = time.Hour
 			if i == 3 {
 				kv.SetStep(o, func(s string) error {
@@ -241,7 +241,7 @@ func TestScenario31HigherLSNWins(t *testing.T) {
 // A node that has just come from another group, or was never in step, cannot win with its foreign or empty position.
 func TestScenario32ForeignPosition(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
+		c := newCluster(t, 3, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
 		ctx := within(t, 10*time.Minute)
 		_, err := c.Node(2).AssignSlots(ctx, cluster.Slots(0, 99))
 		must(t, err)
@@ -279,7 +279,7 @@ func tagIn(first, last cluster.Slot) string {
 func TestScenario35SyncDuringFailover(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		g := newGate()
-		c := kvtest.NewCluster(t, 3, kvtest.WithCoordinator(cluster.WithAutoFailover(true)), kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 3, kvtest.WithCoordinator(cluster.WithAutoFailover(true)), kvtest.WithOptions(func(i int, o *kv.Options) {
 			o.SyncPatience = 5 * time.Minute
 			if i == 2 {
 				kv.SetStep(o, func(s string) error {
@@ -312,7 +312,7 @@ func TestScenario35SyncDuringFailover(t *testing.T) {
 func TestScenario41AttachLosesPrimaryAndQuorum(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		g := newGate()
-		c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 			o.SyncPatience = 3 * time.Second
 			if i == 1 {
 				kv.SetStep(o, func(s string) error {
@@ -363,7 +363,7 @@ func TestScenario41AttachLosesPrimaryAndQuorum(t *testing.T) {
 // self.
 func TestScenario44RestartedReplicaNotPromoted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
+		c := newCluster(t, 3, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
 		p := primary(t, c, 0)
 		fill(t, p, "a", 200, 100)
 		follow(t, c, 1, 0)
@@ -385,7 +385,7 @@ func TestScenario44RestartedReplicaNotPromoted(t *testing.T) {
 // n2 holds slots of last week, which others have owned and released since: its values do not come back unless asked for by name.
 func TestScenario48LastWeeksValues(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		ctx := within(t, 10*time.Minute)
 		n1, n2 := c.Node(0), c.Node(1)
 		assign := func(n *kv.Node, opts ...kv.AssignOption) kv.Adopted {
@@ -435,7 +435,7 @@ func TestScenario48LastWeeksValues(t *testing.T) {
 // Forget of a node that is only cut off is refused while its lease runs; its slots never have two owners.
 func TestScenario52ForgetTheLiving(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2, kvtest.WithNetwork(transport.NewNetwork()))
+		c := newCluster(t, 2, kvtest.WithNetwork(transport.NewNetwork()))
 		p, r := primary(t, c, 0), c.Node(1)
 		ctx := within(t, 10*time.Minute)
 		must(t, p.Set(ctx, []byte("k"), []byte("1")))

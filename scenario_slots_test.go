@@ -7,14 +7,13 @@ import (
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
-	"github.com/hessonite/kv/kvtest"
 )
 
 // Slots that a primary gets back after others have owned them are empty on its replicas too: what it removes, it removes through
 // the log.
 func TestReassignedSlotsAreEmptyOnReplicas(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3)
+		c := newCluster(t, 3)
 		ctx := within(t, time.Minute)
 		p, other := primary(t, c, 0), c.Node(2)
 		r := follow(t, c, 1, 0)

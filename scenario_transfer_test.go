@@ -82,7 +82,7 @@ func TestScenario11CutAtHundredPoints(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const seed = 11
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		c := kvtest.NewCluster(t, 3, kvtest.WithOptions(func(i int, o *kv.Options) { o.SyncPatience = time.Hour }))
+		c := newCluster(t, 3, kvtest.WithOptions(func(i int, o *kv.Options) { o.SyncPatience = time.Hour }))
 		earlier(t, c, 1, 40)
 		p, r := primary(t, c, 0), c.Node(1)
 		fillTags(t, p, 8, 400, 1000)
@@ -121,7 +121,7 @@ func TestScenario11CutAtHundredPoints(t *testing.T) {
 // once.
 func TestScenario12OtherHistory(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 3, kvtest.WithOptions(func(i int, o *kv.Options) { o.SyncPatience = 2 * time.Second }))
+		c := newCluster(t, 3, kvtest.WithOptions(func(i int, o *kv.Options) { o.SyncPatience = 2 * time.Second }))
 		ctx := within(t, 10*time.Minute)
 		a, r, b := c.Node(0), c.Node(1), c.Node(2)
 		_, err := a.AssignSlots(ctx, cluster.Slots(0, 8191))
@@ -190,9 +190,9 @@ func TestScenario13DamagedStream(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				c := kvtest.NewCluster(t, 2)
+				c := newCluster(t, 2)
 				p, r := primary(t, c, 0), c.Node(1)
-				fillTags(t, p, 4, 200, 500)
+				fillTags(t, p, 40, 20, 500) // many shards, so that there are many blocks whatever the engine
 				w := tap(c.Network, "n1", "n2")
 				var old *transport.Frame
 				blocks := 0
@@ -204,7 +204,7 @@ func TestScenario13DamagedStream(t *testing.T) {
 					case 3:
 						old = &transport.Frame{Head: slices.Clone(f.Head), Body: slices.Clone(f.Body)}
 						return transport.Break // the first attempt ends here
-					case 60, 120:
+					case 20, 40:
 						return fault(f, old)
 					}
 					return transport.Pass
@@ -222,7 +222,7 @@ func TestScenario13DamagedStream(t *testing.T) {
 // A memory primary that is restarted under its ID is empty: nobody takes it for its former self, and its replica is not wiped.
 func TestScenario15RestartedEmpty(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := kvtest.NewCluster(t, 2)
+		c := newCluster(t, 2)
 		p := primary(t, c, 0)
 		fill(t, p, "a", 300, 100)
 		r := follow(t, c, 1, 0)

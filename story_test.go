@@ -92,7 +92,7 @@ func (g *trigger) pass(step string) error {
 
 func storyInProcess(t *testing.T, step string, nth int, silent bool) {
 	g := newTrigger(step, nth)
-	c := kvtest.NewCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
+	c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {
 		o.SyncPatience = 5 * time.Second
 		if i == 1 {
 			kv.SetStep(o, g.pass)

@@ -3,6 +3,8 @@ package kvtest
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ type Cluster struct {
 
 	t         testing.TB
 	configure func(i int, o *kv.Options)
+	disk      bool
 	nodes     []*member
 }
 
@@ -28,6 +31,7 @@ type member struct {
 	node      *kv.Node
 	transport transport.Transport
 	door      *door
+	dir       string // "" in memory
 }
 
 // Option changes NewCluster.
@@ -36,6 +40,12 @@ type Option func(*Cluster, *[]cluster.Option)
 // WithOptions lets a function change the options of each node, by its index, before it is opened (and opened again by Restart).
 func WithOptions(f func(i int, o *kv.Options)) Option {
 	return func(c *Cluster, _ *[]cluster.Option) { c.configure = f }
+}
+
+// OnDisk lets each node keep its data in a directory of its own, of the test's. Kill leaves the directory as it is at that moment, and Restart
+// opens what was left.
+func OnDisk() Option {
+	return func(c *Cluster, _ *[]cluster.Option) { c.disk = true }
 }
 
 // WithCoordinator passes options to the in-process coordinator.
@@ -60,9 +70,17 @@ func NewCluster(t testing.TB, n int, opts ...Option) *Cluster {
 		c.Network = transport.NewNetwork()
 	}
 	c.Coordinator = cluster.NewMemory(copts...)
+	top := ""
+	if c.disk {
+		top = t.TempDir() // before the nodes are closed it must not be removed
+	}
 	t.Cleanup(c.close)
 	for i := range n {
-		c.open(i)
+		dir := ""
+		if c.disk {
+			dir = filepath.Join(top, ID(i))
+		}
+		c.open(i, dir)
 	}
 	return c
 }
@@ -70,10 +88,10 @@ func NewCluster(t testing.TB, n int, opts ...Option) *Cluster {
 // ID is the ID of the node with that index, from 0.
 func ID(i int) string { return fmt.Sprintf("n%d", i+1) }
 
-func (c *Cluster) open(i int) {
+func (c *Cluster) open(i int, dir string) {
 	c.t.Helper()
-	m := &member{transport: c.Network.Node(cluster.NodeID(ID(i))), door: newDoor(c.Coordinator)}
-	o := kv.Options{ID: ID(i), Transport: m.transport, Coordinator: m.door}
+	m := &member{dir: dir, transport: c.Network.Node(cluster.NodeID(ID(i))), door: newDoor(c.Coordinator)}
+	o := kv.Options{ID: ID(i), Transport: m.transport, Coordinator: m.door, Dir: dir}
 	if c.configure != nil {
 		c.configure(i, &o)
 	}
@@ -104,11 +122,18 @@ func (c *Cluster) Kill(i int) {
 	m := c.nodes[i]
 	m.door.shut()
 	c.Network.Kill(cluster.NodeID(ID(i)))
+	if m.dir != "" {
+		left := m.dir + "-left"
+		if err := os.CopyFS(left, os.DirFS(m.dir)); err != nil {
+			c.t.Fatalf("keep what the death of %s leaves: %v", ID(i), err)
+		}
+		m.dir = left
+	}
 	_ = m.node.Close()
 	_ = m.transport.Close()
 }
 
-// Restart opens a node again under its ID after Kill or Close: empty, as memory is. If it is still taken for alive, Restart waits
+// Restart opens a node again under its ID after Kill or Close: empty, as memory is, or with what its directory holds (OnDisk). If it is still taken for alive, Restart waits
 // until it is not.
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
@@ -123,7 +148,7 @@ func (c *Cluster) Restart(i int) {
 		case <-ctx.Done():
 		}
 	}
-	c.open(i)
+	c.open(i, old.dir)
 }
 
 // SetQuorum lets the coordinator answer nobody, or answer again.
