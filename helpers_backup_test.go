@@ -18,6 +18,7 @@ import (
 func stores() map[string]func(testing.TB, *kv.Options) {
 	return map[string]func(testing.TB, *kv.Options){
 		"memory": func(testing.TB, *kv.Options) {},
+		"disk":   func(t testing.TB, o *kv.Options) { o.Dir = t.TempDir() },
 	}
 }
 

@@ -38,7 +38,7 @@ type RestoreResult struct {
 //
 // It happens as a whole or not at all. A file that is damaged, cut off, of something else, or out of order is ErrBadBackup, and
 // nothing has changed; the same goes for ErrFull (there must be room for the old and the new beside each other), for a Reader's
-// error, and when ctx ends. An error that matches ErrUnconfirmed says that the coordinator does not answer: a node of a cluster
+// error, and when ctx ends or the node is closed. An error that matches ErrUnconfirmed says that the coordinator does not answer: a node of a cluster
 // has kept what it held, but may yet get another store ID; try again.
 //
 // What was restored is a history of its own. Versions of before, and those of the group that was backed up, are ErrVersionGone on

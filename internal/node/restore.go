@@ -43,7 +43,7 @@ func (n *Node) Restore(ctx context.Context, files []io.Reader) (RestoreResult, e
 	rs := &restoring{n: n}
 	defer rs.drop()
 	if err := rs.run(ctx, files); err != nil {
-		return RestoreResult{}, opError("restore", "", err)
+		return RestoreResult{}, opError("restore", "", closedOr(ctx, err))
 	}
 	n.log.Info("restored", "version", rs.result.Version.String(), "entries", rs.result.Entries, "bytes", rs.result.Bytes, "files", len(files))
 	return rs.result, nil
@@ -60,7 +60,7 @@ type restoring struct {
 func (rs *restoring) run(ctx context.Context, files []io.Reader) error {
 	n := rs.n
 	if err := n.waitState(ctx, func(s *snapshot) bool { return s.machine.State != replica.Opening }); err != nil {
-		return closedOr(ctx, err)
+		return err
 	}
 	if err := n.mayRestore(); err != nil {
 		return err
@@ -81,7 +81,10 @@ func (rs *restoring) run(ctx context.Context, files []io.Reader) error {
 	}
 	err := rs.replace(ctx)
 	if n.cfg.Standalone && n.state.Load().machine.State == replica.Unassigned {
-		err = errors.Join(err, rs.serve(ctx)) // also what it held before, if the install failed
+		// Also what it held before, if the install failed.
+		if serr := rs.serve(ctx); serr != nil {
+			err = errors.Join(err, fmt.Errorf("%w: it does not serve what it holds now: %w", ErrUnconfirmed, serr))
+		}
 	}
 	return err
 }
@@ -238,7 +241,7 @@ func (rs *restoring) replace(ctx context.Context) error {
 			return err
 		}
 		if order.with.CompareAndSwap(with, keepData) {
-			return closedOr(ctx, err)
+			return err
 		}
 	}
 	n.drv.kick()
@@ -246,16 +249,20 @@ func (rs *restoring) replace(ctx context.Context) error {
 	case err := <-order.done:
 		return err
 	case <-n.drv.done:
-		return ErrClosed
 	case <-ctx.Done():
+		if order.with.CompareAndSwap(with, keepData) {
+			return both(ErrUnconfirmed, context.Cause(ctx))
+		}
 	}
-	if order.with.CompareAndSwap(with, keepData) {
-		return closedOr(ctx, both(ErrUnconfirmed, context.Cause(ctx)))
-	}
-	select { // it is being installed
+	select { // it is being installed, or the node is closed
 	case err := <-order.done:
 		return err
 	case <-n.drv.done:
+	}
+	select { // what was carried out before the end counts
+	case err := <-order.done:
+		return err
+	default:
 		return ErrClosed
 	}
 }
@@ -294,9 +301,9 @@ func (n *Node) briefly(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(context.WithoutCancel(ctx), n.cfg.InstallTimeout+n.cfg.ProposeTimeout+10*time.Second)
 }
 
-// closedOr is ErrClosed if that is why ctx has ended, otherwise err.
+// closedOr is ErrClosed if that is why ctx has ended and nothing has happened, otherwise err.
 func closedOr(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), ErrClosed) {
+	if errors.Is(context.Cause(ctx), ErrClosed) && !errors.Is(err, ErrUnconfirmed) {
 		return ErrClosed
 	}
 	return err
