@@ -8,7 +8,9 @@ import (
 	"time"
 
 	kv "github.com/hessonite/kv"
+	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/replica"
+	"github.com/hessonite/kv/transport"
 )
 
 // A standalone node on disk goes on where it was: same ID, same data, versions that can still be compared, and no version twice.
@@ -77,4 +79,27 @@ func TestOptionsOfTheDirectory(t *testing.T) {
 		}
 		must(t, n.Close())
 	}
+}
+
+// The directory of a member of one cluster is not opened by a member of another.
+func TestDirectoryOfAnotherCluster(t *testing.T) {
+	ctx := within(t, time.Minute)
+	dir := t.TempDir()
+	open := func(name string) error {
+		c := cluster.NewMemory()
+		defer c.Close()
+		tr, err := transport.ListenTCP("127.0.0.1:0", transport.TCPOptions{NodeID: "a", ClusterID: name})
+		must(t, err)
+		defer tr.Close()
+		n, err := kv.Open(ctx, kv.Options{ID: "a", Dir: dir, Transport: tr, Coordinator: c})
+		if err == nil {
+			must(t, n.Close())
+		}
+		return err
+	}
+	must(t, open("one"))
+	if err := open("two"); !errors.Is(err, kv.ErrForeign) {
+		t.Fatalf("as a node of another cluster: %v", err)
+	}
+	must(t, open("one"))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hessonite/kv/internal/storage"
 	"github.com/hessonite/kv/internal/storage/badger"
 	"github.com/hessonite/kv/internal/storage/memory"
+	"github.com/hessonite/kv/transport"
 )
 
 // SyncPolicy says what a write that was acknowledged survives on this node's disk. It concerns nodes with Options.Dir.
@@ -55,7 +56,7 @@ func (o *Options) openStore(ctx context.Context) (storage.Engine, cluster.Member
 	if o.ID != "" {
 		b.Node = o.id
 	}
-	if c, ok := o.Transport.(interface{ ClusterID() string }); ok {
+	if c, ok := o.Transport.(transport.Clustered); ok {
 		b.Cluster = c.ClusterID()
 	}
 	e, err := badger.Open(ctx, b)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
 	"time"
 
 	kv "github.com/hessonite/kv"
@@ -135,4 +136,34 @@ func ExampleIfVersion() {
 	// <nil>
 	// true
 	// <nil>
+}
+
+// A node on disk goes on where it was.
+func ExampleOpen_onDisk() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "hessonite")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for range 2 {
+		n, err := kv.Open(ctx, kv.Options{Dir: dir, Sync: kv.SyncAlways})
+		if err != nil {
+			log.Fatal(err)
+		}
+		visits, err := n.Get(ctx, []byte("visits"))
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			log.Fatal(err)
+		}
+		fmt.Printf("before: %q\n", visits)
+		if err := n.Set(ctx, []byte("visits"), append(visits, '|')); err != nil {
+			log.Fatal(err)
+		}
+		if err := n.Close(); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// before: ""
+	// before: "|"
 }
