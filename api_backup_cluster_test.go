@@ -19,6 +19,7 @@ import (
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/kvtest"
 	"github.com/hessonite/kv/replica"
+	"github.com/hessonite/kv/transport"
 )
 
 // standalone opens a node to restore into.
@@ -69,7 +70,10 @@ func TestBackupOnAReplica(t *testing.T) {
 func TestBackupOnAReplicaUnderLoad(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	c := newCluster(t, 2, kvtest.WithOptions(func(_ int, o *kv.Options) { o.LogBytes = 64 << 10 }))
+	// It runs in real time, perhaps on a machine that has much else to do: nobody is to be given up because it was slow.
+	c := newCluster(t, 2, kvtest.WithCoordinator(cluster.WithLease(time.Minute)), kvtest.WithOptions(func(_ int, o *kv.Options) {
+		o.LogBytes, o.LagTimeout, o.LinkTimeout, o.StallTimeout = 64<<10, time.Minute, time.Minute, time.Minute
+	}))
 	p := primary(t, c, 0)
 	a := openAccounts(t, p, 100)
 	r := follow(t, c, 1, 0)
@@ -89,6 +93,25 @@ func TestBackupOnAReplicaUnderLoad(t *testing.T) {
 		again, _ := backup(t, p, v)
 		restore(t, b, full, next, again)
 		a.wantSum(t, b)
+	}
+}
+
+// A file says which cluster it is of, if the transport knows.
+func TestBackupNamesItsCluster(t *testing.T) {
+	ctx := within(t, time.Minute)
+	tr, err := transport.NewNetwork().Listen(transport.MemoryOptions{NodeID: "n1", ClusterID: "orders"})
+	must(t, err)
+	defer tr.Close()
+	c := cluster.NewMemory()
+	defer c.Close()
+	n, err := kv.Open(ctx, kv.Options{ID: "n1", Transport: tr, Coordinator: c})
+	must(t, err)
+	defer n.Close()
+	_, err = n.AssignSlots(ctx, cluster.AllSlots())
+	must(t, err)
+	file, _ := backup(t, n, kv.Version{})
+	if sum, err := checkpoint.Verify(bytes.NewReader(file), checkpoint.Limits{}); err != nil || sum.Cluster != "orders" {
+		t.Errorf("%+v %v", sum, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/storage"
 	"github.com/hessonite/kv/replica"
+	"github.com/hessonite/kv/transport"
 )
 
 // A backup is one consistent prefix of the group's history, in a file of checkpoint format.
@@ -162,6 +163,9 @@ func (b *backup) close() {
 func (b *backup) write(ctx context.Context, out *bufio.Writer) error {
 	n := b.n
 	h := checkpoint.Header{History: b.sum.History, Since: b.sum.Since}
+	if t, ok := n.cfg.Transport.(transport.Clustered); ok {
+		h.Cluster = t.ClusterID()
+	}
 	for i, c := range b.captures {
 		bytes, entries := c.Extent()
 		h.Bytes, h.Entries = h.Bytes+bytes, h.Entries+entries
