@@ -72,9 +72,6 @@ func (x *index) each(f func(item) bool) (all bool) {
 // forget makes the index one that knows nothing.
 func (x *index) forget() { *x = index{bound: &item{}} }
 
-// clear makes it one of a shard without such entries.
-func (x *index) clear() { *x = index{} }
-
 // after is the item that follows another one, if the index knows it.
 func (x *index) after(it item) (next item, ok bool) {
 	if x.tree == nil {
