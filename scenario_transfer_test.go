@@ -192,26 +192,28 @@ func TestScenario13DamagedStream(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				c := newCluster(t, 2)
 				p, r := primary(t, c, 0), c.Node(1)
-				fillTags(t, p, 40, 20, 500) // many shards, so that there are many blocks whatever the engine
+				fillTags(t, p, 100, 40, 500) // many shards, so that there are many blocks whatever the engine
 				w := tap(c.Network, "n1", "n2")
 				var old *transport.Frame
-				blocks := 0
+				blocks, next := 0, uint64(0)
 				w.set(func(p transport.Protocol, f *transport.Frame) transport.Verdict {
-					if !isBlock(p, f) {
+					// One fault an attempt: many blocks are on their way at a time, and only the first that is bad counts.
+					if !isBlock(p, f) || next > 2 || r.Status().SyncsFailed != next {
 						return transport.Pass
 					}
-					switch blocks++; blocks {
-					case 3:
+					if blocks++; blocks < 4 {
+						return transport.Pass
+					}
+					blocks = 0
+					if next++; next == 1 {
 						old = &transport.Frame{Head: slices.Clone(f.Head), Body: slices.Clone(f.Body)}
 						return transport.Break // the first attempt ends here
-					case 20, 40:
-						return fault(f, old)
 					}
-					return transport.Pass
+					return fault(f, old)
 				})
 				must(t, r.Replicate(within(t, time.Minute), kvtest.ID(0)))
 				same(t, p, r)
-				if s := r.Status(); s.SyncsFailed < 2 {
+				if s := r.Status(); s.SyncsFailed != 3 {
 					t.Fatalf("%d failed syncs counted", s.SyncsFailed)
 				}
 			})

@@ -7,11 +7,21 @@ import (
 	"testing"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/alloc"
 	"github.com/hessonite/kv/internal/record"
 )
 
-// fuzzMessage holds a decoder against arbitrary bytes: it never panics, its errors are typed, and what it accepts means the same
-// when it is encoded and decoded again.
+// fuzzFrugal fails if f allocates more than a small multiple of the bytes that came, whatever lengths they announce, beside what is
+// there for each message: an offer or an answer has fields for every shard.
+func fuzzFrugal(t *testing.T, came int, f func()) {
+	t.Helper()
+	if got, limit := alloc.Bytes(f), uint64(64*came+alloc.Slack); got > limit {
+		t.Fatalf("%d bytes were allocated for %d that came, %d are the most", got, came, limit)
+	}
+}
+
+// fuzzMessage holds a decoder against arbitrary bytes: it never panics, its errors are typed, it allocates no more than came, and what it
+// accepts means the same when it is encoded and decoded again.
 func fuzzMessage(f *testing.F, names []string, decode func([]byte) (any, error), encode func(any) []byte) {
 	for _, m := range testMessages() {
 		for _, n := range names {
@@ -24,7 +34,9 @@ func fuzzMessage(f *testing.F, names []string, decode func([]byte) (any, error),
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{0xff}, 200))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := decode(b)
+		var v any
+		var err error
+		fuzzFrugal(t, len(b), func() { v, err = decode(b) })
 		if err != nil {
 			if !errors.Is(err, errWire) {
 				t.Fatalf("an error of no type: %v", err)
@@ -93,7 +105,8 @@ func FuzzError(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0xff}, 100))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := decoder{b: b}
-		got := d.error()
+		var got error
+		fuzzFrugal(t, len(b), func() { got = d.error() })
 		if got == nil {
 			t.Fatal("an error became nil")
 		}
@@ -129,7 +142,9 @@ func FuzzRequest(f *testing.F) {
 	}))
 	n := bareNode()
 	f.Fuzz(func(t *testing.T, head, body []byte) {
-		id, answer, err := n.answerRequest(t.Context(), frame(head, body))
+		var id, answer []byte
+		var err error
+		fuzzFrugal(t, len(head)+len(body), func() { id, answer, err = n.answerRequest(t.Context(), frame(head, body)) })
 		if err != nil {
 			if !errors.Is(err, errWire) {
 				t.Fatalf("an error of no type: %v", err)
@@ -164,8 +179,10 @@ func FuzzEntry(f *testing.F) {
 		last := cluster.LSN(0)
 		var recs []record.Record
 		for len(b) > 0 {
-			lsn, rs, n, err := decodeEntry(b, recs)
-			recs = rs
+			var lsn cluster.LSN
+			var n int
+			var err error
+			fuzzFrugal(t, len(b), func() { lsn, recs, n, err = decodeEntry(b, recs) })
 			if err != nil {
 				if !errors.Is(err, errEntry) {
 					t.Fatalf("an error of no type: %v", err)
