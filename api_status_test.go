@@ -223,6 +223,7 @@ func TestObserve(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
 		n := c.Node(1)
+		synctest.Wait() // until the node is open: all observers see the same from now on
 		seen := observe(n)
 		var slow []replica.Transition
 		hold := make(chan struct{})
