@@ -113,6 +113,13 @@ func (e *Engine) fail(err error) {
 	e.rouse()
 }
 
+// stalled ends all committing when the disk does not take what was committed. The committer may be stuck in Badger: then nobody but this
+// goroutine of Badger's can tell of it.
+func (e *Engine) stalled(err error) {
+	e.fail(err)
+	e.queue.tellFault()
+}
+
 // syncNow flushes what was committed, for SyncEvery.
 func (e *Engine) syncNow() {
 	if e.queue.failure() != nil {

@@ -56,6 +56,7 @@ type metaData struct {
 // directory is an open directory of a node, or stands for one in memory. Its methods are safe for concurrent use.
 type directory struct {
 	path string // "" in memory
+	boot string // the machine's boot ID; "" where there is none
 	lock *os.File
 	mu   sync.Mutex
 	meta metaData
@@ -205,7 +206,7 @@ func (d *directory) sizes(all bool) (map[string]int64, error) {
 	for _, f := range list {
 		ext := filepath.Ext(f.Name())
 		fixed := ext == ".sst" || ext == ".vlog"
-		if !fixed && !(all && f.Name() == "MANIFEST") {
+		if !fixed && !(all && f.Name() == manifestFile) {
 			continue
 		}
 		info, err := f.Info()

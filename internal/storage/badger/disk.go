@@ -43,6 +43,9 @@ func (e *Engine) checkDisk() error {
 		return nil
 	}
 	free, err := e.free()
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s is gone; bring it back and open the node again: %w", storage.ErrDisk, e.o.Dir, err)
+	}
 	if err != nil {
 		return nil // not known here
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -35,6 +36,7 @@ type Engine struct {
 	endErr error
 
 	stagings stagings
+	stalls   *stalls
 
 	written   atomic.Int64
 	staged    atomic.Int64 // bytes in staging stores
@@ -237,41 +239,74 @@ func (e *Engine) Stats() storage.Stats {
 
 // do runs f on the committer, between two runs, and returns its error. A fault of the engine's refuses it.
 func (e *Engine) do(f func(c *content) error) error {
+	return e.onCommitter(func() error {
+		if err := e.queue.failure(); err != nil {
+			return err
+		}
+		return f(e.cur.Load())
+	})
+}
+
+// onCommitter runs f on the committer, between two runs. If the disk stalls it is not waited for.
+func (e *Engine) onCommitter(f func() error) error {
 	if e.closed.Load() {
 		return storage.ErrClosed
 	}
-	res := make(chan error, 1)
+	var err error
+	done := make(chan struct{})
 	job := func() {
-		if err := e.queue.failure(); err != nil {
-			res <- err
-			return
-		}
-		res <- f(e.cur.Load())
+		err = f()
+		close(done)
 	}
-	select {
-	case e.work <- job:
-		return <-res
-	case <-e.quit:
-		return storage.ErrClosed
+	work, quit, stalled := e.work, e.quit, e.stalls.seen
+	var give <-chan time.Time
+	for {
+		select {
+		case work <- job:
+			work, quit = nil, nil // it ends before the committer does
+		case <-done:
+			return err
+		case <-quit:
+			return storage.ErrClosed
+		case <-stalled:
+			stalled, give = nil, time.After(stallPatience)
+		case <-give:
+			return e.stalls.err()
+		}
 	}
 }
 
-// Close implements storage.Engine. It commits what was applied, and returns when nothing of the engine is running.
+// Close implements storage.Engine. It commits what was applied, and returns when nothing of the engine is running. If the disk takes nothing
+// it returns in bounded time all the same, with an error that matches storage.ErrDisk; what is left goes on trying until the disk
+// does or the process ends, and the directory stays locked.
 func (e *Engine) Close() error {
 	e.ending.Do(func() {
 		e.closed.Store(true)
 		e.stagings.dropAll()
 		close(e.quit)
-		<-e.done
-		c := e.cur.Load()
-		c.endCaptures()
-		c.release()
-		<-c.drained
-		e.wg.Wait()
-		fault := e.queue.end()
-		err := c.close()
-		clean := err == nil && fault == nil
-		e.endErr = errors.Join(err, e.dir.close(clean))
+		var err error
+		ended := make(chan struct{})
+		go func() {
+			err = e.end()
+			close(ended)
+		}()
+		if e.endErr = e.stalls.err(); e.stalls.wait(ended) {
+			e.endErr = err
+		}
 	})
 	return e.endErr
+}
+
+// end waits for everything that runs, and closes what is open.
+func (e *Engine) end() error {
+	<-e.done
+	c := e.cur.Load()
+	c.endCaptures()
+	c.release()
+	<-c.drained
+	e.wg.Wait()
+	fault := e.queue.end()
+	err := c.close()
+	clean := err == nil && fault == nil
+	return errors.Join(err, e.dir.close(clean))
 }

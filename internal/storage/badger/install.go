@@ -129,8 +129,12 @@ func (s *staging) installOver(lsn cluster.LSN) error {
 	if err := e.checkDisk(); err != nil {
 		return err
 	}
+	s.spool.kept.Store(true)
 	if err := b.flush(); err != nil {
-		return fmt.Errorf("decide it: %w", diskError(e.o.Dir, err))
+		// It may be on the disk all the same. Nothing may be committed over a base that the next Open replaces.
+		err = fmt.Errorf("decide it: %w", diskError(e.o.Dir, err))
+		e.fail(err)
+		return err
 	}
 	// From here on there is no way back.
 	err = e.o.hooks.at("install: decided")
@@ -142,6 +146,7 @@ func (s *staging) installOver(lsn cluster.LSN) error {
 		e.fail(err)
 		return err
 	}
+	s.spool.kept.Store(false)
 	e.restart(e.Base())
 	e.installNS.Store(max(1, time.Since(began).Nanoseconds()))
 	return e.o.hooks.at("install: done")

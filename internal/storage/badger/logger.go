@@ -9,12 +9,19 @@ import (
 
 // logger hands Badger's messages on, each a level lower than Badger thinks of it, since what matters to the operator is an error of the
 // engine's as well.
-type logger struct{ hclog.Logger }
+type logger struct {
+	hclog.Logger
+	stalls *stalls
+}
 
 func (l logger) say(f string, args []any) string { return strings.TrimSpace(fmt.Sprintf(f, args...)) }
 
 // Errorf implements Badger's Logger.
-func (l logger) Errorf(f string, args ...any) { l.Warn(l.say(f, args)) }
+func (l logger) Errorf(f string, args ...any) {
+	text := l.say(f, args)
+	l.Warn(text)
+	l.stalls.look(text)
+}
 
 // Warningf implements Badger's Logger.
 func (l logger) Warningf(f string, args ...any) { l.Info(l.say(f, args)) }

@@ -28,6 +28,7 @@ func Open(ctx context.Context, o Options) (e *Engine, err error) {
 		quit: make(chan struct{}),
 		done: make(chan struct{}),
 	}
+	e.stalls = newStalls(o.Dir, e.stalled)
 	defer func() {
 		if err != nil && d.path != "" {
 			err = errors.Join(err, unlock(d.lock))
@@ -73,9 +74,12 @@ func (e *Engine) openBase(ctx context.Context) (*content, error) {
 	if err := d.verify(ctx, name); err != nil {
 		return nil, err
 	}
-	s, err := openStore(d.file(name), e.o.Sync.Mode, e.log)
+	if err := d.starting(); err != nil {
+		return nil, err
+	}
+	s, err := openStore(d.file(name), e.o.Sync.Mode, e.log, e.stalls)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", d.file(name), storeError(d.path, err))
+		return nil, fmt.Errorf("open %s: %w", d.file(name), openError(d.path, err))
 	}
 	c := newContent(s, &e.o.hooks)
 	if err = c.load(); err == nil {
@@ -118,7 +122,7 @@ func (e *Engine) firstBase() (*content, error) {
 
 // newContent makes an empty database.
 func (e *Engine) newContent(dir string) (*content, error) {
-	s, err := openStore(dir, e.o.Sync.Mode, e.log)
+	s, err := openStore(dir, e.o.Sync.Mode, e.log, e.stalls)
 	if err != nil {
 		return nil, fmt.Errorf("make a database in %s: %w", e.o.Dir, diskError(e.o.Dir, err))
 	}

@@ -32,7 +32,7 @@ func openDirectory(o *Options) (d *directory, err error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make %s: %w", path, diskError(path, err))
 	}
-	d = &directory{path: path}
+	d = &directory{path: path, boot: bootID(&o.hooks)}
 	list, err := os.ReadDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", path, diskError(path, err))
@@ -117,15 +117,32 @@ func (d *directory) read(o *Options) error {
 	return nil
 }
 
+// powerLost reports whether what was written last may be missing or torn: the machine, not only the process, has ended before the directory
+// was closed.
+func (d *directory) powerLost() bool {
+	return !d.meta.Clean && (d.meta.Boot == "" || d.meta.Boot != d.boot)
+}
+
+// complete reports whether nothing that was acknowledged can be missing.
+func (d *directory) complete() bool {
+	return d.meta.Ready && (!d.powerLost() || d.meta.Sync == SyncAlways.String())
+}
+
+// starting notes that the directory was not closed, before Badger changes the first file.
+func (d *directory) starting() error {
+	if !d.meta.Clean {
+		return nil // it says so already, and what may be missing must not be forgotten
+	}
+	return d.change(func(m *metaData) { m.Clean, m.Files, m.Boot = false, nil, d.boot })
+}
+
 // started notes that the directory is in use from now on: nothing is acknowledged before that is on the disk. The store ID stays only
 // if nothing that was acknowledged can be missing.
 func (d *directory) started(o *Options) (kept bool, err error) {
-	boot := bootID(&o.hooks)
-	m := d.meta
-	kept = m.Ready && (m.Clean || m.Sync == SyncAlways.String() || m.Boot != "" && m.Boot == boot)
 	if d.path == "" {
 		return true, nil
 	}
+	kept = d.complete()
 	files, err := d.sizes(false)
 	if err != nil {
 		return false, err
@@ -134,6 +151,6 @@ func (d *directory) started(o *Options) (kept bool, err error) {
 		if m.Ready && !kept {
 			m.Store = cluster.NewStoreID()
 		}
-		m.Boot, m.Sync, m.Clean, m.Files, m.Ready = boot, o.Sync.Mode.String(), false, files, true
+		m.Boot, m.Sync, m.Clean, m.Files, m.Ready = d.boot, o.Sync.Mode.String(), false, files, true
 	})
 }

@@ -30,6 +30,7 @@ type queue struct {
 	bytes   int64           // of what is not committed
 	fault   error
 	told    bool // of the fault
+	telling bool // a call of tell is under way
 	closed  bool
 	waiters []waiter
 	paced   chan struct{} // closed when bytes went down, if somebody waits
@@ -139,10 +140,20 @@ func (q *queue) commit(lsn cluster.LSN, bytes int64) {
 	q.bytes -= bytes
 	q.committed(lsn)
 	tell := q.tell
-	q.mu.Unlock()
-	if tell != nil {
-		tell(lsn, nil)
+	if q.told || tell == nil { // the fault was the last word
+		q.mu.Unlock()
+		return
 	}
+	q.telling = true
+	q.mu.Unlock()
+	tell(lsn, nil)
+	q.endTelling()
+}
+
+func (q *queue) endTelling() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.telling = false
 }
 
 func (q *queue) committed(lsn cluster.LSN) {
@@ -177,18 +188,29 @@ func (q *queue) fail(err error) {
 	}
 }
 
-// tellFault tells of the fault, once. The committer calls it.
+// tellFault tells of the fault, once. The committer calls it, and whoever finds out that the committer is stuck. If a call is under way,
+// the committer comes here after it.
 func (q *queue) tellFault() {
 	q.mu.Lock()
-	if q.fault == nil || q.told {
+	if q.fault == nil || q.told || q.telling {
 		q.mu.Unlock()
 		return
 	}
-	q.told = true
+	q.told, q.telling = true, true
 	tell, lsn, fault := q.tell, q.done, q.fault
 	q.mu.Unlock()
 	if tell != nil {
 		tell(lsn, fault)
+	}
+	q.endTelling()
+}
+
+// revive ends a fault: what the engine held is gone.
+func (q *queue) revive() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.fault, q.told = nil, false
 	}
 }
 

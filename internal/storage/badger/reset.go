@@ -8,9 +8,10 @@ import (
 	"github.com/hessonite/kv/cluster"
 )
 
-// Reset implements storage.Engine: an empty database takes the place of the one that is there, which is removed.
+// Reset implements storage.Engine: an empty database takes the place of the one that is there, which is removed. It ends a fault, unless
+// the disk does not even take that.
 func (e *Engine) Reset() error {
-	return e.do(func(*content) error {
+	return e.onCommitter(func() error {
 		name := e.dir.newName(storePrefix)
 		c, err := e.newContent(e.storePath(name))
 		if err != nil {
@@ -19,6 +20,7 @@ func (e *Engine) Reset() error {
 		if err := e.switchTo(c, name); err != nil {
 			return errors.Join(fmt.Errorf("reset: %w", err), c.close(), c.remove())
 		}
+		e.queue.revive()
 		return nil
 	})
 }

@@ -19,6 +19,8 @@ type spool struct {
 	path string // "" in memory
 	f    *os.File
 	end  atomic.Int64
+	// kept says that a marker may name the file: it stays until the install is known to be done.
+	kept atomic.Bool
 
 	mu  sync.Mutex
 	mem map[int64][]byte // in memory
@@ -115,7 +117,7 @@ func (s *spool) sync() error {
 	return nil
 }
 
-// drop removes the file.
+// drop removes the file, or leaves it for the next Open, if an install was decided that needs it.
 func (s *spool) drop() error {
 	s.mu.Lock()
 	s.mem = nil
@@ -123,5 +125,9 @@ func (s *spool) drop() error {
 	if s.f == nil {
 		return nil
 	}
-	return errors.Join(s.f.Close(), os.Remove(s.path))
+	err := s.f.Close()
+	if s.kept.Load() {
+		return err
+	}
+	return errors.Join(err, os.Remove(s.path))
 }

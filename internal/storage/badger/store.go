@@ -30,10 +30,10 @@ type store struct {
 	pins     pins
 }
 
-func openStore(dir string, sync SyncMode, log hclog.Logger) (*store, error) {
+func openStore(dir string, sync SyncMode, log hclog.Logger, st *stalls) (*store, error) {
 	opts := badger.DefaultOptions(dir).
 		WithInMemory(dir == "").
-		WithLogger(logger{log.Named("badger")}).
+		WithLogger(logger{log.Named("badger"), st}).
 		WithMetricsEnabled(false).
 		WithDetectConflicts(false).
 		WithSyncWrites(sync == SyncAlways).
