@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/node"
@@ -108,10 +109,49 @@ func (n *Node) Failover(ctx context.Context, o FailoverOptions) (FailoverResult,
 	return FailoverResult{Primary: string(r.Primary), Epoch: r.Epoch, LSN: r.LSN, Lost: r.Lost}, exported(err)
 }
 
+// HandOver makes another member of the in-sync set the primary in this node's place, which follows it from then on; toID "" leaves the
+// choice to this node. Writes are held meanwhile, and go to the new primary. With a nil error it is decided, and nothing that was
+// acknowledged is missing there. With any other this node serves on, unless the error matches ErrUnconfirmed: then the outcome is open,
+// and the node neither serves nor gives up before the coordinator has decided it.
+func (n *Node) HandOver(ctx context.Context, toID string) error {
+	return exported(n.n.HandOver(ctx, cluster.NodeID(toID)))
+}
+
+// Shutdown closes the node as a planned end, for instance after SIGTERM: a primary first hands over to the best of its replicas in sync,
+// or to the next if that fails; a replica leaves the in-sync set, as Close does. ctx bounds the handing over. The node is closed
+// when Shutdown returns, whatever the error: it says that there were replicas and none took over, or that closing failed.
+func (n *Node) Shutdown(ctx context.Context) error {
+	err := exported(n.n.HandOverAll(ctx))
+	return errors.Join(err, n.Close())
+}
+
+// Join makes this node a member of the group of that name: the first to call it opens the group with all slots that nobody owns,
+// the others follow its primary. It returns nil once the node leads or follows, also if it did so before; so all nodes of a group
+// can start with the same call, and start again with it. What may pass (no primary at the moment, a sync that breaks, an
+// unreachable coordinator) is tried again until ctx ends. A node that belongs to another group is refused (ErrInvalid).
+func (n *Node) Join(ctx context.Context, group string) error { return exported(n.n.Join(ctx, group)) }
+
+// ForgetOption changes one Forget.
+type ForgetOption interface{ applyForget(*forgetConfig) }
+
+type forgetConfig struct{ store cluster.StoreID }
+
+type forgetStore cluster.StoreID
+
+func (s forgetStore) applyForget(c *forgetConfig) { c.store = cluster.StoreID(s) }
+
+// WithStore makes Forget concern the node with that store only: nothing happens to one that has come back with another.
+func WithStore(id cluster.StoreID) ForgetOption { return forgetStore(id) }
+
 // Forget removes another node from the cluster's view. It is refused while that node is alive (cluster.ErrAlive), and for a primary
-// whose other members are all out of sync. If it was the only member of its group, its slots are free afterwards.
-func (n *Node) Forget(ctx context.Context, nodeID string) error {
-	return exported(n.n.Forget(ctx, cluster.NodeID(nodeID)))
+// whose other members are all out of sync. If it was the only member of its group, its slots are free afterwards. A forgotten node that
+// comes back is Unassigned, with its data.
+func (n *Node) Forget(ctx context.Context, nodeID string, opts ...ForgetOption) error {
+	c := &forgetConfig{}
+	for _, o := range opts {
+		o.applyForget(c)
+	}
+	return exported(n.n.Forget(ctx, cluster.NodeID(nodeID), c.store))
 }
 
 // Reset drops the node's data and assignment: it is Unassigned and empty afterwards; a standalone node owns all slots again. It is

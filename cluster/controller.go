@@ -252,7 +252,8 @@ func (c *Controller) Permit(v, next View, cmd Command, now time.Duration) error 
 			return fmt.Errorf("%w: %q sends heartbeats, or did a moment ago; close it first", ErrAlive, cmd.Node.Node)
 		}
 	case Promote:
-		if v.Groups[cmd.Group].Transition.Kind == Failover && !cmd.Force && now < c.leaseEnd(cmd.Group) {
+		// In a hand-over the old primary gives its lease back before it asks for this.
+		if !cmd.Force && now < c.leaseEnd(cmd.Group) {
 			return fmt.Errorf("%w: the old lease of group %s is not over", ErrAlive, cmd.Group)
 		}
 	}

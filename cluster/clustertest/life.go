@@ -247,7 +247,7 @@ func autoFailover(b *bench) {
 	}
 }
 
-// handOver: no lease while it is open; cancel brings it back, promote moves it.
+// handOver: no lease while it is open; cancel brings it back; promote moves it, once the old primary has given its own back.
 func handOver(b *bench) {
 	b.start(false)
 	p, r := b.node("p"), b.node("r")
@@ -267,6 +267,10 @@ func handOver(b *bench) {
 	b.refused(promote, cluster.ErrStaleCommand)
 	b.must(cluster.Begin{On: on(), Kind: cluster.HandOver, ID: second, To: "r"})
 	promote.On, promote.ID = on(), second
+	b.refused(promote, cluster.ErrAlive)
+	if err := b.k.Release(b.ctx, p.signed(id, 1)); err != nil {
+		b.t.Fatal(err)
+	}
 	b.must(promote)
 	if g, err := r.ask(id, 2); err != nil || g.Epoch != 2 || g.For == 0 {
 		b.t.Fatalf("the new primary was granted %+v, %v", g, err)

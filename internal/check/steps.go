@@ -18,6 +18,7 @@ const (
 	stDecide
 	stGrant
 	stLeaseLost
+	stYield
 	stLeaseOver
 	stBegin
 	stSeal
@@ -77,7 +78,7 @@ const (
 
 var stepNames = [numSteps]string{
 	stLearn: "n%1 learns the view", stAnnounce: "n%1 announces itself", stDecide: "command %1 is decided",
-	stGrant: "n%1 is granted the lease", stLeaseLost: "n%1 notices that its lease is over", stLeaseOver: "the coordinator counts the lease of group %1 as over",
+	stGrant: "n%1 is granted the lease", stLeaseLost: "n%1 notices that its lease is over", stYield: "n%1 gives its lease back", stLeaseOver: "the coordinator counts the lease of group %1 as over",
 	stBegin: "the controller proposes to begin a failover", stSeal: "n%1's seal arrives", stPromote: "the controller proposes to promote n%1",
 	stWrite: "n%1 appends a record", stCommit: "n%1 acknowledges record %2", stRequire: "n%1 begins to wait for n%2",
 	stConfirm: "n%1 proposes n%2 as in sync", stLeave: "n%1 proposes to leave", stHandOverPromote: "n%1 proposes that n%2 takes over",

@@ -183,6 +183,18 @@ func (x *expansion) grant(i uint8) {
 	}
 }
 
+// yield: the lease is given back of the node's own will.
+func (x *expansion) yield(i uint8) {
+	n := &x.from.nodes[i]
+	x.s = *x.from
+	x.s.nodes[i].clear(held)
+	if x.c.event(&x.s, i, replica.Event{Kind: replica.LeaseLost, Group: groups[n.group], Epoch: cluster.Epoch(n.epoch)}) {
+		x.c.reconcile(&x.s, i)
+		x.c.tidy(&x.s)
+		x.emit(step{stYield, i, 0}, &x.s)
+	}
+}
+
 // write appends a record to the log of a primary that has the slot.
 func (x *expansion) write(i uint8) {
 	s, n := x.from, &x.from.nodes[i]
@@ -262,11 +274,14 @@ func (s *state) add(cmd command) {
 	}
 }
 
-// handOver: the primary holds its writes until the other has everything, then proposes it. Past its deadline it asks for the
-// cancel, and does not serve before that is ordered.
+// handOver: the primary holds its writes until the other has everything, then proposes it, with its lease given back or, which is
+// less careful than the real one, still held. Past its deadline it asks for the cancel, and does not serve before that is ordered.
 func (x *expansion) handOver(i uint8, g *group) {
 	n := &x.from.nodes[i]
-	if n.state() == replica.Draining && n.session[g.to].acked() == n.base && int(g.epoch) < x.c.cfg.Epochs {
+	if n.state() == replica.Draining && n.has(held) && n.session[g.to].acked() == n.base {
+		x.yield(i)
+	}
+	if (n.state() == replica.Draining || n.state() == replica.Fenced) && n.session[g.to].acked() == n.base && int(g.epoch) < x.c.cfg.Epochs {
 		set := uint8(1) << i
 		for j := range uint8(numNodes) {
 			if g.inSync&(1<<j) != 0 && n.session[j].acked() == n.base {

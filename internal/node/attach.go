@@ -18,6 +18,10 @@ func (n *Node) Replicate(ctx context.Context, primary cluster.NodeID, async bool
 		return err
 	}
 	defer done()
+	return n.replicate(ctx, primary, async)
+}
+
+func (n *Node) replicate(ctx context.Context, primary cluster.NodeID, async bool) error {
 	g, err := n.checkPrimary(ctx, primary)
 	if err != nil {
 		return err

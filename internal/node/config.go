@@ -52,6 +52,16 @@ type Timing struct {
 type Hooks struct {
 	// Step is called on the replica before it goes on with a step of an attempt; an error ends the attempt there.
 	Step func(step string) error
+	// Wall is the node's wall clock.
+	Wall func() time.Time
+}
+
+// wall is the node's wall clock, in ms. Only expiry goes by it.
+func (n *Node) wall() int64 {
+	if f := n.cfg.Hooks.Wall; f != nil {
+		return f().UnixMilli()
+	}
+	return time.Now().UnixMilli()
 }
 
 func (h Hooks) step(s string) error {

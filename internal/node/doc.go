@@ -7,6 +7,7 @@
 //   - an attempt (attempt.go, replay.go) is the replica's end of a link: it dials, offers what the node has, receives shards into a
 //     staging store, replays the log, and stays to follow;
 //   - keep (keep.go) sends heartbeats and holds the lease;
+//   - a hand-over (handover.go) takes this node from Primary to following another, in steps of which each can fail;
 //   - proposals (proposals.go) asks the coordinator for what follows from the state.
 //
 // The primary's side is a reign (reign.go): who must have applied a record before it is acknowledged. A session (session.go,

@@ -91,8 +91,8 @@ func (n *Node) force(ctx context.Context, g cluster.Group, m cluster.Member, ass
 	return err
 }
 
-// Forget removes another node from the view.
-func (n *Node) Forget(ctx context.Context, id cluster.NodeID) error {
+// Forget removes another node from the view: with that store, or, if it is zero, with the one that the view knows.
+func (n *Node) Forget(ctx context.Context, id cluster.NodeID, store cluster.StoreID) error {
 	if id == n.cfg.ID {
 		return &OpError{Op: "forget", Peer: id, Err: fmt.Errorf("%w: a node cannot forget itself", ErrInvalid), Hint: "use Reset"}
 	}
@@ -101,7 +101,11 @@ func (n *Node) Forget(ctx context.Context, id cluster.NodeID) error {
 		if !ok {
 			return nil, cluster.ErrUnknownNode
 		}
-		return cluster.Forget{Node: info.MemberID()}, nil
+		m := info.MemberID()
+		if !store.IsZero() {
+			m.Store = store
+		}
+		return cluster.Forget{Node: m}, nil
 	})
 	return opError("forget", id, err)
 }

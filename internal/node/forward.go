@@ -12,6 +12,8 @@ import (
 	"github.com/hessonite/kv/transport"
 )
 
+var errPeerClosing = errors.New("the primary is closing")
+
 // A request is forwarded once to whom the view names, who may forward it once more.
 const maxHops = 2
 
@@ -34,7 +36,7 @@ func (n *Node) forwardTo(slot cluster.Slot, hops uint8, localOnly bool) (target,
 	case !ok || t.node == "":
 		return target{}, &MovedError{Slot: slot}
 	case t.node == n.cfg.ID:
-		return target{}, n.notServing(slot)
+		return target{}, &notServing{n.whyNot(slot), s}
 	case localOnly:
 		return target{}, &MovedError{Slot: slot, NodeID: t.node, Addr: t.addr}
 	case hops >= maxHops:
@@ -45,8 +47,8 @@ func (n *Node) forwardTo(slot cluster.Slot, hops uint8, localOnly bool) (target,
 	return t, nil
 }
 
-// notServing is why this node, which the view names as the slot's primary, does not serve it.
-func (n *Node) notServing(slot cluster.Slot) error {
+// whyNot is why this node, which the view names as the slot's primary, does not serve it.
+func (n *Node) whyNot(slot cluster.Slot) error {
 	s := n.state.Load()
 	switch s.machine.State {
 	case replica.Closed:
@@ -161,6 +163,7 @@ func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte
 		}
 	}
 	e.u64(uint64(timeout))
+	e.u64(n.routes.Load().version)
 	w := &reply{ch: make(chan *decoder, 1)}
 	if err := c.send(ctx, w, e.b, body); err != nil {
 		return nil, err
@@ -175,7 +178,7 @@ func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte
 		}
 		err := d.error()
 		if errors.Is(err, ErrClosed) && !errors.Is(err, ErrUnconfirmed) { // that node, not this one
-			err = fmt.Errorf("%w: node %q is closing; retry when the view has changed", ErrNoOwner, t.node)
+			err = fmt.Errorf("%w: %w: node %q; retry when the view has changed", ErrNoOwner, errPeerClosing, t.node)
 		}
 		return d, err
 	case <-ctx.Done():
@@ -358,136 +361,4 @@ func (c *client) forget(w *reply) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.pending, w.id)
-}
-
-// maxServed is how many forwarded requests of one peer are carried out at a time; further ones wait in its stream.
-const maxServed = 256
-
-// serveRequests is the handler of request streams.
-func (n *Node) serveRequests(stream transport.Stream) {
-	ctx, cancel := context.WithCancel(n.ctx)
-	out := make(chan transport.Frame, 64)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			select {
-			case f := <-out:
-				if stream.Send(ctx, f) != nil {
-					stream.Close()
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	slots := make(chan struct{}, maxServed)
-	for {
-		f, err := stream.Recv(ctx)
-		if err != nil {
-			break
-		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			head, body, err := n.answerRequest(ctx, f)
-			if err != nil {
-				n.log.Warn("a peer sent a malformed request", "peer", stream.Peer().ID, "error", err)
-				stream.Close()
-				return
-			}
-			select {
-			case out <- transport.Frame{Head: head, Body: body}:
-			case <-ctx.Done():
-			}
-		})
-	}
-	cancel()
-	wg.Wait()
-}
-
-// answerRequest carries a forwarded request out.
-func (n *Node) answerRequest(ctx context.Context, f transport.Frame) (head, body []byte, err error) {
-	h := decoder{b: f.Head}
-	kind, timeout, id := requestKind(h.u8()), time.Duration(h.u64()), h.u64()
-	if err := h.end(); err != nil {
-		return nil, nil, err
-	}
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
-	var e encoder
-	e.u64(id)
-	head = e.b
-	e = encoder{}
-	d := decoder{b: f.Body}
-	switch kind {
-	case reqGet:
-		err = n.answerGet(ctx, &d, &e)
-	case reqWrite:
-		err = n.answerWrite(ctx, &d, &e)
-	case reqScan:
-		err = n.answerScan(ctx, &d, &e)
-	default:
-		err = fmt.Errorf("%w: request of kind %d", errWire, kind)
-	}
-	return head, e.b, err
-}
-
-func (e *encoder) outcome(err error) bool {
-	e.bool(err == nil)
-	if err != nil {
-		e.error(err)
-	}
-	return err == nil
-}
-
-func (n *Node) answerGet(ctx context.Context, d *decoder, e *encoder) error {
-	o := d.readOptions()
-	key := d.bytes()
-	if err := d.end(); err != nil {
-		return err
-	}
-	it, err := n.Get(ctx, key, nil, o)
-	if e.outcome(err) {
-		it.Key = nil
-		e.item(&it)
-	}
-	return nil
-}
-
-func (n *Node) answerWrite(ctx context.Context, d *decoder, e *encoder) error {
-	o := WriteOptions{Local: d.bool(), hops: d.u8()}
-	ops := d.ops()
-	if err := d.end(); err != nil {
-		return err
-	}
-	v, err := n.Write(ctx, ops, o)
-	e.outcome(err)
-	e.version(v)
-	return nil
-}
-
-func (n *Node) answerScan(ctx context.Context, d *decoder, e *encoder) error {
-	o := d.readOptions()
-	prefix, slot, last, after, limit := d.bytes(), int(d.u16()), int(d.u16()), d.bytes(), int(d.u16())
-	if slot >= cluster.NumSlots || last >= cluster.NumSlots || limit > pageItems || limit == 0 {
-		d.fail("slot or limit out of range")
-	}
-	if err := d.end(); err != nil {
-		return err
-	}
-	p, err := n.scanPage(ctx, prefix, slot, last, after, limit, o)
-	if !e.outcome(err) {
-		return nil
-	}
-	e.u16(uint16(p.Next))
-	e.bytes(p.After)
-	e.uvar(uint64(len(p.Items)))
-	for i := range p.Items {
-		e.item(&p.Items[i])
-	}
-	return nil
 }

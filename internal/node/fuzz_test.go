@@ -125,7 +125,7 @@ func FuzzError(f *testing.F) {
 
 // FuzzRequest: whatever a peer sends as a request is refused or answered, by a node that is alone.
 func FuzzRequest(f *testing.F) {
-	head := encoded(func(e *encoder) { e.u8(uint8(reqGet)); e.u64(0); e.u64(1) })
+	head := encoded(func(e *encoder) { e.u8(uint8(reqGet)); e.u64(0); e.u64(0); e.u64(1) })
 	f.Add(head, encoded(func(e *encoder) { e.readOptions(ReadOptions{}); e.bytes([]byte("k")) }))
 	f.Add([]byte{uint8(reqWrite), 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, encoded(func(e *encoder) {
 		e.bool(false)

@@ -39,13 +39,15 @@ type Node struct {
 	counters  counters
 	applied   event // the base has moved, or its freshness
 	stateMove event
-	admin     sync.Mutex // held by one operator's command at a time (TryLock)
+	admin     chan struct{} // holds a token while one of the operator's commands runs
 
 	adoption atomic.Pointer[adoption] // of the group that is being opened
 	heldBack atomic.Pointer[heldBack] // slots whose release was asked for
 
 	store     atomic.Pointer[cluster.MemberID]
 	resetting atomic.Pointer[resetOrder] // until it is carried out, or refused
+	handing   atomic.Pointer[handOver]   // the one that this node is carrying out
+	served    served
 	state     atomic.Pointer[snapshot]
 	serving   atomic.Pointer[serving]
 	routes    atomic.Pointer[routes]
@@ -78,7 +80,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: the coordinator gives no leases (it must implement cluster.Keeper)", ErrInvalid)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, inc: cfg.Incarnation, engine: cfg.Engine, coord: cfg.Coordinator, closed: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Logger, inc: cfg.Incarnation, engine: cfg.Engine, coord: cfg.Coordinator, closed: make(chan struct{}),
+		admin: make(chan struct{}, 1)}
 	if n.inc == 0 {
 		n.inc = cluster.NewIncarnation()
 	}
@@ -194,7 +197,7 @@ func (n *Node) purge(limit cluster.LSN) {
 func (n *Node) expireDue(ctx context.Context, r *reign) {
 	const run = 256
 	for ctx.Err() == nil && !r.fenced.Load() {
-		keys, _ := n.engine.Due(time.Now().UnixMilli(), run)
+		keys, _ := n.engine.Due(n.wall(), run)
 		last := cluster.LSN(0)
 		for _, k := range keys {
 			lsn, _, err := n.expire(r, k.Slot, k.Key)

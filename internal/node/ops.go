@@ -52,14 +52,17 @@ func (n *Node) proposeReleased(ctx context.Context, build func(cluster.View) (cl
 
 // operation lets one operator's command run at a time.
 func (n *Node) operation(op string) (func(), error) {
-	if !n.admin.TryLock() {
+	select {
+	case n.admin <- struct{}{}:
+	default:
 		return nil, &OpError{Op: op, Err: ErrBusy, Hint: "wait for the other command, or cancel its context", Heals: true}
 	}
+	done := func() { <-n.admin }
 	if n.state.Load().machine.State == replica.Closed {
-		n.admin.Unlock()
+		done()
 		return nil, ErrClosed
 	}
-	return n.admin.Unlock, nil
+	return done, nil
 }
 
 func opError(op string, peer cluster.NodeID, err error) error {

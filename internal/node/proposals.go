@@ -60,6 +60,8 @@ func (p *proposals) update(v cluster.View, m replica.Machine, r *reign) {
 		want = append(want, wanted{cmd: cluster.Announce{Node: n.info()}})
 	} else if g, member, listed := membership(v, n.member()); listed && m.State == replica.Unassigned && member.Since <= m.GaveUp {
 		want = append(want, wanted{cmd: cluster.Leave{On: g.On(), Member: member.MemberID}})
+	} else if c := n.abandoned(g); listed && c != nil {
+		want = append(want, wanted{cmd: c})
 	}
 	if m.State == replica.Primary && r != nil {
 		if g, ok := v.Groups[r.group]; ok && g.Epoch == r.epoch {

@@ -127,6 +127,9 @@ func (d *driver) publishView(v cluster.View) {
 	}
 	d.n.routes.Store(newRoutes(v))
 	d.n.stateMove.notify()
+	if d.m.State == replica.Fenced {
+		d.n.keep.kick() // what kept the lease from it may have ended
+	}
 }
 
 func (n *Node) logTransition(t replica.Transition) {

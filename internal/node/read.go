@@ -46,6 +46,22 @@ func (n *Node) Get(ctx context.Context, key, dst []byte, o ReadOptions) (Item, e
 		return Item{}, err
 	}
 	slot := cluster.KeySlot(key)
+	p := patience{n: n, routes: n.routes.Load()}
+	it, err := n.getOnce(ctx, slot, key, dst, o)
+	if err == nil || err == ErrNotFound {
+		return it, err
+	}
+	for {
+		if again, err := p.again(ctx, err); !again {
+			return it, err
+		}
+		if it, err = n.getOnce(ctx, slot, key, dst, o); err == nil {
+			return it, nil
+		}
+	}
+}
+
+func (n *Node) getOnce(ctx context.Context, slot cluster.Slot, key, dst []byte, o ReadOptions) (Item, error) {
 	s := n.serving.Load()
 	if s != nil && s.slots.has(slot) {
 		return n.getHere(ctx, s.reign, slot, key, dst, o)
@@ -70,7 +86,7 @@ func (n *Node) getHere(ctx context.Context, r *reign, slot cluster.Slot, key, ds
 		return Item{}, n.readFault(err)
 	}
 	seen := e.LSN
-	if ok && !e.Tombstone && e.ExpiresAt != 0 && e.ExpiresAt <= time.Now().UnixMilli() {
+	if ok && !e.Tombstone && e.ExpiresAt != 0 && e.ExpiresAt <= n.wall() {
 		// It is gone for the reader, so its deletion goes into the log first.
 		lsn, gone, err := n.expire(r, slot, key)
 		switch {
@@ -122,7 +138,7 @@ func (n *Node) expire(r *reign, slot cluster.Slot, key []byte) (lsn cluster.LSN,
 	if !ok || cur.Tombstone {
 		return cur.LSN, true, nil
 	}
-	if cur.ExpiresAt == 0 || cur.ExpiresAt > time.Now().UnixMilli() {
+	if cur.ExpiresAt == 0 || cur.ExpiresAt > n.wall() {
 		return cur.LSN, false, nil
 	}
 	lsn, err = n.commitLocked(r, []record.Record{{Slot: slot, Key: key, Tombstone: true}})
@@ -284,6 +300,18 @@ func (n *Node) Scan(ctx context.Context, prefix []byte, o ScanOptions, yield fun
 
 // scanPage is the next page from a slot on, from wherever that slot is served.
 func (n *Node) scanPage(ctx context.Context, prefix []byte, slot, last int, after []byte, limit int, o ReadOptions) (Page, error) {
+	for p := (patience{n: n, routes: n.routes.Load()}); ; {
+		page, err := n.scanOnce(ctx, prefix, slot, last, after, limit, o)
+		if err == nil {
+			return page, nil
+		}
+		if again, err := p.again(ctx, err); !again {
+			return page, err
+		}
+	}
+}
+
+func (n *Node) scanOnce(ctx context.Context, prefix []byte, slot, last int, after []byte, limit int, o ReadOptions) (Page, error) {
 	if err := ctx.Err(); err != nil {
 		return Page{}, err
 	}
@@ -333,7 +361,7 @@ func (n *Node) scanHere(ctx context.Context, s *serving, prefix []byte, slot, la
 // what has expired before it leaves it out.
 func (n *Node) page(ctx context.Context, r *reign, has func(int) bool, prefix []byte, slot, last int, after []byte, limit int) (Page, error) {
 	p, full := Page{}, false
-	now, size, gone := time.Now().UnixMilli(), 0, cluster.LSN(0)
+	now, size, gone := n.wall(), 0, cluster.LSN(0)
 	for ; slot <= last && has(slot); slot, after = slot+1, nil {
 		if n.engine.Count(cluster.Slot(slot)) == 0 {
 			continue

@@ -26,6 +26,9 @@ type reign struct {
 	commit atomic.Uint64 // the commit point, as far as it is known; never goes back
 	solo   atomic.Bool   // nobody but this node is required: the commit point is the log's end
 	fenced atomic.Bool
+	// drained is the end of the log when it was all committed with a valid lease, before a hand-over: writes up to there may be acknowledged,
+	// however late their goroutines come to that.
+	drained atomic.Uint64
 	// writeLimit slows writers down while a sync's rounds do not shrink; nil: it does not.
 	writeLimit atomic.Pointer[limiter]
 	slowFor    atomic.Pointer[session] // the sync that it is for
@@ -169,6 +172,16 @@ func (g *reign) reached(id cluster.MemberID, lsn cluster.LSN) bool {
 	return r != nil && r.acked >= lsn
 }
 
+// position is how far a member is known to have come.
+func (g *reign) position(id cluster.MemberID) cluster.LSN {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.required[id]; r != nil {
+		return r.acked
+	}
+	return 0
+}
+
 // ack notes that a member's base has reached lsn.
 func (g *reign) ack(id cluster.MemberID, lsn cluster.LSN, now time.Time) {
 	g.mu.Lock()
@@ -242,6 +255,8 @@ func (g *reign) committed() cluster.LSN {
 	}
 	return cluster.LSN(g.commit.Load())
 }
+
+func (g *reign) drainedTo() cluster.LSN { return cluster.LSN(g.drained.Load()) }
 
 // members is the size of the in-sync set that the view shows.
 func (g *reign) members() int {

@@ -106,7 +106,7 @@ func frame(head, body []byte) transport.Frame { return transport.Frame{Head: hea
 func TestRequestsOutOfRange(t *testing.T) {
 	n := bareNode()
 	head := func(k requestKind) []byte {
-		return encoded(func(e *encoder) { e.u8(uint8(k)); e.u64(0); e.u64(7) })
+		return encoded(func(e *encoder) { e.u8(uint8(k)); e.u64(0); e.u64(0); e.u64(7) })
 	}
 	scan := func(slot, last, limit uint16) []byte {
 		return encoded(func(e *encoder) {

@@ -115,7 +115,7 @@ func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN
 	}
 	tail := a.ownTail()
 	if err := s.Install(at); err != nil {
-		return at, fmt.Errorf("install at %d: %w", at, err)
+		return at, err
 	}
 	if tail > 0 {
 		n.counters.droppedTail.Add(tail)

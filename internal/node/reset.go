@@ -60,21 +60,21 @@ func (n *Node) tryReset(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := n.stepDown(ctx); err != nil {
+	if err := n.stepDown(ctx, errResetting); err != nil {
 		return err
 	}
 	_, err = n.proposeReleased(ctx, func(v cluster.View) (cluster.Command, error) { return n.pendingReset(v), nil })
 	return err
 }
 
-// stepDown ends this node's service as a primary and gives the lease back, so that its slots may become free. While a reset is wanted
-// no lease is asked for.
-func (n *Node) stepDown(ctx context.Context) error {
+// stepDown ends this node's service as a primary and gives the lease back, so that its slots may become free or another may serve them. It
+// gets none again while a reset is wanted or a transition is open.
+func (n *Node) stepDown(ctx context.Context, why error) error {
 	m := n.state.Load().machine
 	if m.State != replica.Primary && m.State != replica.Draining {
 		return nil
 	}
-	err := n.drv.do(ctx, replica.Event{Kind: replica.LeaseLost, Group: m.Group, Epoch: m.Epoch}, errResetting)
+	err := n.drv.do(ctx, replica.Event{Kind: replica.LeaseLost, Group: m.Group, Epoch: m.Epoch}, why)
 	if err != nil && !errors.Is(err, replica.ErrStaleEvent) {
 		return err
 	}

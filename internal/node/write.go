@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
@@ -119,19 +118,29 @@ func (n *Node) Write(ctx context.Context, ops []Op, o WriteOptions) (cluster.Ver
 	if len(ops) == 0 {
 		return cluster.Version{}, nil
 	}
-	for {
-		s := n.serving.Load()
-		if s == nil || !ownsAll(s.slots, ops) {
-			return n.forwardWrite(ctx, ops, o)
+	for p := (patience{n: n, routes: n.routes.Load()}); ; {
+		v, err := n.writeOnce(ctx, ops, o)
+		if err == nil {
+			return v, nil
 		}
-		if !s.write {
-			if err := s.reign.waitHeld(ctx); err != nil {
-				return cluster.Version{}, err
-			}
-			continue
+		if again, err := p.again(ctx, err); !again {
+			return v, err
 		}
-		return n.writeHere(ctx, s.reign, ops, o)
 	}
+}
+
+func (n *Node) writeOnce(ctx context.Context, ops []Op, o WriteOptions) (cluster.Version, error) {
+	s := n.serving.Load()
+	for s != nil && !s.write && ownsAll(s.slots, ops) {
+		if err := s.reign.waitHeld(ctx); err != nil {
+			return cluster.Version{}, err
+		}
+		s = n.serving.Load()
+	}
+	if s == nil || !ownsAll(s.slots, ops) {
+		return n.forwardWrite(ctx, ops, o)
+	}
+	return n.writeHere(ctx, s.reign, ops, o)
 }
 
 func ownsAll(m *slotMap, ops []Op) bool {
@@ -224,7 +233,7 @@ func (n *Node) writeHere(ctx context.Context, r *reign, ops []Op, o WriteOptions
 	if err := r.wait(ctx, lsn); err != nil {
 		return v, err
 	}
-	if !n.keep.valid() || r.fenced.Load() { // a valid lease may be that of a later reign of this node
+	if (!n.keep.valid() || r.fenced.Load()) && lsn > r.drainedTo() { // a valid lease may be that of a later reign of this node
 		return v, both(ErrUnconfirmed, ErrFenced)
 	}
 	if need := n.cfg.MinInSync; need > 1 && r.members() < need {
@@ -295,7 +304,7 @@ func (n *Node) appendLocked(r *reign, ops []Op, sc *scratch) (lsn, seen cluster.
 	if s == nil || s.reign != r || !ownsAll(s.slots, ops) {
 		return 0, 0, both(ErrNoOwner, errGateClosed)
 	}
-	now := time.Now().UnixMilli()
+	now := n.wall()
 	sc.reset()
 	size, deletes := 0, true
 	for i := range ops {
