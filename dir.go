@@ -52,7 +52,7 @@ func (o *Options) openStore(ctx context.Context) (storage.Engine, cluster.Member
 	if o.Dir == "" {
 		return memory.New(memory.Options{MaxMemory: o.MaxMemory}), cluster.MemberID{Node: o.id, Store: cluster.NewStoreID()}, nil
 	}
-	b := badger.Options{Dir: o.Dir, Sync: o.Sync.engine(), Logger: o.Logger.Named("badger"), MaxBytes: o.MaxMemory}
+	b := badger.Options{Dir: o.Dir, Sync: o.Sync.engine(), Logger: o.Logger.Named("badger"), MaxBytes: o.MaxMemory, Hooks: o.disk}
 	if o.ID != "" {
 		b.Node = o.id
 	}

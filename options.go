@@ -9,6 +9,7 @@ import (
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/node"
+	"github.com/hessonite/kv/internal/storage/badger"
 	"github.com/hessonite/kv/transport"
 )
 
@@ -60,6 +61,7 @@ type Options struct {
 	RetryMin, RetryMax time.Duration
 
 	hooks node.Hooks
+	disk  badger.Hooks
 	id    cluster.NodeID
 }
 

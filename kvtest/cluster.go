@@ -3,7 +3,6 @@ package kvtest
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/dircopy"
 	"github.com/hessonite/kv/replica"
 	"github.com/hessonite/kv/transport"
 )
@@ -124,7 +124,7 @@ func (c *Cluster) Kill(i int) {
 	c.Network.Kill(cluster.NodeID(ID(i)))
 	if m.dir != "" {
 		left := m.dir + "-left"
-		if err := os.CopyFS(left, os.DirFS(m.dir)); err != nil {
+		if err := dircopy.Copy(m.dir, left); err != nil {
 			c.t.Fatalf("keep what the death of %s leaves: %v", ID(i), err)
 		}
 		m.dir = left

@@ -7,9 +7,9 @@ import (
 
 // bootID names the time since the machine was started: what the process left to the operating system is still there as long as it is
 // the same. "" where there is no such thing.
-func bootID(h *hooks) string {
-	if h.bootID != nil {
-		return h.bootID()
+func bootID(h *Hooks) string {
+	if h.BootID != nil {
+		return h.BootID()
 	}
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 type content struct {
 	*store
 	id    uint64 // drawn when the database was made: in tokens
-	hooks *hooks
+	hooks *Hooks
 
 	readSeq atomic.Uint64 // at which readers read: the last run that moved the base
 
@@ -40,7 +40,7 @@ type content struct {
 // marksEvery is how many runs lie between marks.
 const marksEvery = 4096
 
-func newContent(s *store, h *hooks) *content {
+func newContent(s *store, h *Hooks) *content {
 	return &content{store: s, hooks: h, captures: map[*capture]uint64{}}
 }
 
@@ -219,8 +219,8 @@ func (b *batch) flush() error {
 
 func (b *batch) commit() error {
 	c := b.c
-	if c.hooks.commit != nil {
-		if err := c.hooks.commit(); err != nil {
+	if c.hooks.Commit != nil {
+		if err := c.hooks.Commit(); err != nil {
 			return err
 		}
 	}

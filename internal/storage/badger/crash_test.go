@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/hessonite/kv/cluster"
-	"github.com/hessonite/kv/internal/storage/storagetest"
+	"github.com/hessonite/kv/internal/dircopy"
 )
 
 // childEnv tells a process of this test binary to be a child that writes until it is killed.
@@ -209,7 +209,7 @@ func testKill(t *testing.T, a childArg, rnd *rand.Rand) {
 		acked = max(acked, a.kill(t, lsns, after))
 		copied := a
 		copied.Dir = filepath.Join(t.TempDir(), "copy")
-		storagetest.CopyDir(t, a.Dir, copied.Dir)
+		check(t, dircopy.Copy(a.Dir, copied.Dir))
 		for _, b := range []childArg{copied, a} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			e, err := Open(ctx, b.options())

@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/dircopy"
 	"github.com/hessonite/kv/internal/storage"
-	"github.com/hessonite/kv/internal/storage/storagetest"
 )
 
 // written makes a directory with some tables and some long values in it, and closes it.
@@ -155,7 +155,7 @@ func TestDamagedDirectory(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, closed cleanly %v", tc.name, clean), func(t *testing.T) {
 				o := master
 				o.Dir = filepath.Join(t.TempDir(), "copy")
-				storagetest.CopyDir(t, master.Dir, o.Dir)
+				check(t, dircopy.Copy(master.Dir, o.Dir))
 				if !clean {
 					edit(t, filepath.Join(o.Dir, metaFile), crashed)
 				}
@@ -203,7 +203,7 @@ func TestFlippedBits(t *testing.T) {
 	for i := range tries {
 		o := master
 		o.Dir = filepath.Join(t.TempDir(), "copy")
-		storagetest.CopyDir(t, master.Dir, o.Dir)
+		check(t, dircopy.Copy(master.Dir, o.Dir))
 		if i%2 == 0 {
 			edit(t, filepath.Join(o.Dir, metaFile), crashed)
 		}
@@ -297,7 +297,7 @@ func TestOpenCancelled(t *testing.T) {
 func TestUnwritableDirectory(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EROFS, syscall.ENOSPC, syscall.EACCES} {
 		o := Options{Dir: t.TempDir(), MinFree: -1}
-		o.hooks.openErr = func() error { return &fs.PathError{Op: "mkdir", Path: o.Dir, Err: errno} }
+		o.Hooks.OpenErr = func() error { return &fs.PathError{Op: "mkdir", Path: o.Dir, Err: errno} }
 		if _, err := Open(t.Context(), o); !errors.Is(err, storage.ErrDisk) || !errors.Is(err, errno) {
 			t.Errorf("%v: %v", errno, err)
 		}
@@ -311,7 +311,7 @@ func TestFullDisk(t *testing.T) {
 	var free atomic.Int64
 	free.Store(1000)
 	o := Options{Dir: t.TempDir(), Node: "node", MinFree: minFree}
-	o.hooks.free = func() (int64, error) { return free.Load(), nil }
+	o.Hooks.Free = func() (int64, error) { return free.Load(), nil }
 	e, err := Open(t.Context(), o)
 	check(t, err)
 	s := script{seed: 4, keys: 50}
@@ -352,7 +352,7 @@ func TestResetEndsAFault(t *testing.T) {
 	o := Options{Dir: t.TempDir(), Node: "node", MinFree: -1}
 	var broken atomic.Bool
 	fault := errors.New("broken")
-	o.hooks.commit = func() error {
+	o.Hooks.Commit = func() error {
 		if broken.Load() {
 			return fault
 		}

@@ -57,8 +57,8 @@ func (e *Engine) checkDisk() error {
 }
 
 func (e *Engine) free() (int64, error) {
-	if e.o.hooks.free != nil {
-		return e.o.hooks.free()
+	if e.o.Hooks.Free != nil {
+		return e.o.Hooks.Free()
 	}
 	return freeBytes(e.dir.path)
 }

@@ -117,7 +117,7 @@ func (s *staging) installOver(lsn cluster.LSN) error {
 	if err != nil {
 		return err
 	}
-	if err := e.o.hooks.at("install: spooled"); err != nil {
+	if err := e.o.Hooks.at("install: spooled"); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -137,7 +137,7 @@ func (s *staging) installOver(lsn cluster.LSN) error {
 		return err
 	}
 	// From here on there is no way back.
-	err = e.o.hooks.at("install: decided")
+	err = e.o.Hooks.at("install: decided")
 	if err == nil {
 		err = b.carryOut(p, s.spool, b.conclude)
 	}
@@ -149,7 +149,7 @@ func (s *staging) installOver(lsn cluster.LSN) error {
 	s.spool.kept.Store(false)
 	e.restart(e.Base())
 	e.installNS.Store(max(1, time.Since(began).Nanoseconds()))
-	return e.o.hooks.at("install: done")
+	return e.o.Hooks.at("install: done")
 }
 
 // writePlan ends the spool with the plan.

@@ -81,7 +81,7 @@ func (e *Engine) openBase(ctx context.Context) (*content, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", d.file(name), openError(d.path, err))
 	}
-	c := newContent(s, &e.o.hooks)
+	c := newContent(s, &e.o.Hooks)
 	if err = c.load(); err == nil {
 		err = e.rollForward(c)
 	}
@@ -100,7 +100,7 @@ func (e *Engine) firstBase() (*content, error) {
 	if err := d.tidy(""); err != nil {
 		return nil, err
 	}
-	if err := e.o.hooks.at("first: begin"); err != nil {
+	if err := e.o.Hooks.at("first: begin"); err != nil {
 		return nil, err
 	}
 	name := d.newName(storePrefix)
@@ -108,11 +108,11 @@ func (e *Engine) firstBase() (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = e.o.hooks.at("first: made"); err == nil {
+	if err = e.o.Hooks.at("first: made"); err == nil {
 		err = d.setCurrent(name)
 	}
 	if err == nil {
-		err = e.o.hooks.at("first: current")
+		err = e.o.Hooks.at("first: current")
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.close())
@@ -126,7 +126,7 @@ func (e *Engine) newContent(dir string) (*content, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a database in %s: %w", e.o.Dir, diskError(e.o.Dir, err))
 	}
-	c := newContent(s, &e.o.hooks)
+	c := newContent(s, &e.o.Hooks)
 	if err := c.format(); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a database in %s: %w", e.o.Dir, diskError(e.o.Dir, err)), s.close())
 	}

@@ -20,8 +20,8 @@ func openDirectory(o *Options) (d *directory, err error) {
 		d.meta = newMeta(o)
 		return d, nil
 	}
-	if o.hooks.openErr != nil {
-		if err := o.hooks.openErr(); err != nil {
+	if o.Hooks.OpenErr != nil {
+		if err := o.Hooks.OpenErr(); err != nil {
 			return nil, diskError(o.Dir, err)
 		}
 	}
@@ -32,7 +32,7 @@ func openDirectory(o *Options) (d *directory, err error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make %s: %w", path, diskError(path, err))
 	}
-	d = &directory{path: path, boot: bootID(&o.hooks)}
+	d = &directory{path: path, boot: bootID(&o.Hooks)}
 	list, err := os.ReadDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", path, diskError(path, err))

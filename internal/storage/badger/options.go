@@ -64,16 +64,17 @@ type Options struct {
 	// InMemory keeps everything in memory, for simulations: Dir is not used, and values are limited to 1 MiB.
 	InMemory bool
 
-	hooks hooks
+	// Hooks are for tests.
+	Hooks Hooks
 }
 
-// hooks are the places where tests break things.
-type hooks struct {
-	commit  func() error            // before each transaction
-	step    func(step string) error // within an install, a reset and Open; an error stands for a crash there
-	free    func() (int64, error)   // instead of the disk's free bytes
-	bootID  func() string           // instead of the machine's
-	openErr func() error            // instead of making the directory
+// Hooks are the places where tests break things.
+type Hooks struct {
+	Commit  func() error            // before each transaction
+	Step    func(step string) error // within an install, a reset and Open; an error stands for a crash there
+	Free    func() (int64, error)   // instead of the disk's free bytes
+	BootID  func() string           // instead of the machine's
+	OpenErr func() error            // instead of making the directory
 }
 
 const (
@@ -117,9 +118,9 @@ func (o Options) withDefaults() Options {
 }
 
 // at calls a step's hook.
-func (h *hooks) at(step string) error {
-	if h.step == nil {
+func (h *Hooks) at(step string) error {
+	if h.Step == nil {
 		return nil
 	}
-	return h.step(step)
+	return h.Step(step)
 }

@@ -34,7 +34,7 @@ func (e *Engine) storePath(name string) string {
 
 // switchTo makes another content the base, durably, and lets go of the old one. The committer calls it.
 func (e *Engine) switchTo(c *content, name string) error {
-	if err := e.o.hooks.at("switch: before"); err != nil {
+	if err := e.o.Hooks.at("switch: before"); err != nil {
 		return err
 	}
 	if e.dir.path != "" {
@@ -43,7 +43,7 @@ func (e *Engine) switchTo(c *content, name string) error {
 		}
 	}
 	// From here on the new content is the base, whatever comes.
-	if err := e.o.hooks.at("switch: decided"); err != nil {
+	if err := e.o.Hooks.at("switch: decided"); err != nil {
 		e.fail(err)
 	}
 	old := e.cur.Swap(c)

@@ -18,7 +18,7 @@ func TestStalledDisk(t *testing.T) {
 		block := make(chan struct{})
 		blocked := false
 		o := Options{Node: "node", InMemory: true}
-		o.hooks.commit = func() error {
+		o.Hooks.Commit = func() error {
 			if blocked {
 				<-block
 			}

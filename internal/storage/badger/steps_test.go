@@ -12,10 +12,10 @@ import (
 	"testing"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/dircopy"
 	"github.com/hessonite/kv/internal/record"
 	"github.com/hessonite/kv/internal/storage"
 	"github.com/hessonite/kv/internal/storage/memory"
-	"github.com/hessonite/kv/internal/storage/storagetest"
 )
 
 // A sync that ends with an install, of which the tests look at every step.
@@ -172,7 +172,7 @@ func TestCrashAtEachStepOfAnInstall(t *testing.T) {
 			var crashes []crash
 			var installing atomic.Bool
 			decided, counts := false, map[string]int{}
-			o.hooks.step = func(step string) error {
+			o.Hooks.Step = func(step string) error {
 				if !installing.Load() {
 					return nil
 				}
@@ -181,7 +181,7 @@ func TestCrashAtEachStepOfAnInstall(t *testing.T) {
 				}
 				decided = decided || step == "install: decided" || step == "switch: decided"
 				at := crash{step, filepath.Join(copies, fmt.Sprint(len(crashes))), decided}
-				storagetest.CopyDir(t, o.Dir, at.dir)
+				check(t, dircopy.Copy(o.Dir, at.dir))
 				crashes = append(crashes, at)
 				return nil
 			}
@@ -245,13 +245,13 @@ func TestFaultAtEachStepOfAnInstall(t *testing.T) {
 			t.Run(c.name+"/"+step, func(t *testing.T) {
 				o := Options{Dir: t.TempDir(), Node: "node", MinFree: -1}
 				var broken atomic.Bool
-				o.hooks.step = func(s string) error {
+				o.Hooks.Step = func(s string) error {
 					if broken.Load() && s == step {
 						return fault
 					}
 					return nil
 				}
-				o.hooks.commit = func() error {
+				o.Hooks.Commit = func() error {
 					if broken.Load() && step == "commit" {
 						return fault
 					}
@@ -298,8 +298,8 @@ func TestFaultAtEachStepOfAnInstall(t *testing.T) {
 func TestCrashAtEachStepOfTheFirstOpen(t *testing.T) {
 	o := Options{Dir: filepath.Join(t.TempDir(), "new"), Node: "node", MinFree: -1}
 	copies, n := t.TempDir(), 0
-	o.hooks.step = func(string) error {
-		storagetest.CopyDir(t, o.Dir, filepath.Join(copies, fmt.Sprint(n)))
+	o.Hooks.Step = func(string) error {
+		check(t, dircopy.Copy(o.Dir, filepath.Join(copies, fmt.Sprint(n))))
 		n++
 		return nil
 	}
