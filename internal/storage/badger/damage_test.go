@@ -374,3 +374,15 @@ func TestResetEndsAFault(t *testing.T) {
 	s.fill(t, e, stepsHistory(t, 2), 20)
 	checkState(t, e, s.at(20), s.keys)
 }
+
+// A process that is killed between making a log of Badger's and giving it its size leaves an empty file.
+func TestEmptyLogs(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Node: "node", MinFree: -1}
+	s, to := written(t, o)
+	edit(t, filepath.Join(o.Dir, metaFile), crashed)
+	dir := filepath.Dir(files(t, o.Dir, manifestFile)[0])
+	check(t, os.WriteFile(filepath.Join(dir, "99999.mem"), nil, 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "999999.vlog"), nil, 0o600))
+	e := openTest(t, o)
+	checkState(t, e, s.at(to), s.keys)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 )
 
 // Open opens the directory, and makes it if it is missing or empty. Errors match storage.ErrOptions, ErrLocked, ErrForeign, ErrDamaged
@@ -77,6 +78,9 @@ func (e *Engine) openBase(ctx context.Context) (*content, error) {
 	if err := d.starting(); err != nil {
 		return nil, err
 	}
+	if err := d.sweepEmpty(name); err != nil {
+		return nil, err
+	}
 	s, err := openStore(d.file(name), e.o.Sync.Mode, e.log, e.stalls)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", d.file(name), openError(d.path, err))
@@ -92,6 +96,28 @@ func (e *Engine) openBase(ctx context.Context) (*content, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", d.file(name), diskError(d.path, err)), s.close())
 	}
 	return c, nil
+}
+
+// sweepEmpty removes logs of Badger's without a byte: it makes a file first and gives it its size then, and does not open again what it finds in
+// between.
+func (d *directory) sweepEmpty(name string) error {
+	list, err := os.ReadDir(d.file(name))
+	if err != nil {
+		return fmt.Errorf("list %s: %w", d.file(name), diskError(d.path, err))
+	}
+	for _, f := range list {
+		if ext := filepath.Ext(f.Name()); ext != ".mem" && ext != ".vlog" {
+			continue
+		}
+		info, err := f.Info()
+		if err == nil && info.Size() == 0 {
+			err = os.Remove(filepath.Join(d.file(name), f.Name()))
+		}
+		if err != nil {
+			return fmt.Errorf("remove an empty log: %w", diskError(d.path, err))
+		}
+	}
+	return nil
 }
 
 // firstBase makes the first database. What is left of an earlier attempt, in which nothing was ever stored, goes.
