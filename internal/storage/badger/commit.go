@@ -46,8 +46,12 @@ func (e *Engine) committer() {
 // maxRun is how many bytes of entries a run takes, roughly.
 const maxRun = 1 << 20
 
-// run commits what comes next, and reports whether there was anything.
+// run commits what comes next, and reports whether there was anything. After a fault it does nothing: what a run that failed had taken is in no
+// queue any more, and a base that moved on would claim to hold it.
 func (e *Engine) run() bool {
+	if e.queue.failure() != nil {
+		return false
+	}
 	c := e.cur.Load()
 	b := c.begin()
 	defer func() { b.discard() }()

@@ -87,6 +87,9 @@ func (q *queue) push(e *logEntry) error {
 func (q *queue) skip(lsn cluster.LSN) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.fault != nil {
+		return // what push has refused since is not nothing
+	}
 	q.skipped = max(q.skipped, lsn)
 	q.highest = max(q.highest, lsn)
 }
