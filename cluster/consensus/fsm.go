@@ -1,0 +1,155 @@
+package consensus
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/hessonite/kv/cluster"
+)
+
+// Kinds of entries in the log, their first byte. They are never used for anything else.
+const (
+	entryCommand = 1 // cluster.EncodeCommand
+	entryGenesis = 2 // the generation that it follows (zero: none), the generation that begins
+)
+
+// maxSnapshot bounds what a snapshot may hold.
+const maxSnapshot = 256 << 20
+
+// fsm is what the log makes: the view, and the cluster's generation.
+type fsm struct {
+	views      *cluster.Publisher
+	generation atomic.Pointer[cluster.ID]
+	keep       func(cluster.ID) error // makes the generation last
+	fault      func(error)
+}
+
+// outcome is what an entry came to.
+type outcome struct {
+	view cluster.View
+	err  error
+}
+
+// Apply implements raft.FSM.
+func (f *fsm) Apply(l *raft.Log) any {
+	if len(l.Data) == 0 {
+		return outcome{err: fmt.Errorf("%w: an empty entry", ErrProtocol)}
+	}
+	switch body := l.Data[1:]; l.Data[0] {
+	case entryCommand:
+		return f.command(body)
+	case entryGenesis:
+		return f.genesis(body)
+	}
+	// A later release's. It cannot be here: new kinds wait for a feature level.
+	return outcome{err: fmt.Errorf("%w: an entry of kind %d", ErrProtocol, l.Data[0])}
+}
+
+func (f *fsm) command(b []byte) outcome {
+	c, err := cluster.DecodeCommand(b)
+	if err != nil {
+		return outcome{err: err}
+	}
+	v, err := f.views.View().Apply(c)
+	if err != nil {
+		return outcome{err: err}
+	}
+	f.views.Publish(v)
+	return outcome{view: v}
+}
+
+func genesisEntry(old, next cluster.ID) []byte {
+	return append(append([]byte{entryGenesis}, old[:]...), next[:]...)
+}
+
+func (f *fsm) genesis(b []byte) outcome {
+	var old, next cluster.ID
+	if len(b) != len(old)+len(next) {
+		return outcome{err: fmt.Errorf("%w: a generation of %d bytes", ErrProtocol, len(b))}
+	}
+	copy(old[:], b)
+	copy(next[:], b[len(old):])
+	if f.current() != old {
+		return outcome{err: fmt.Errorf("%w: generation %s has begun", cluster.ErrStaleCommand, f.current())}
+	}
+	f.begin(next)
+	return outcome{view: f.views.View()}
+}
+
+// begin takes a generation over.
+func (f *fsm) begin(g cluster.ID) {
+	f.generation.Store(&g)
+	if err := f.keep(g); err != nil {
+		f.fault(fmt.Errorf("keep the generation: %w", err))
+	}
+}
+
+// current is the generation; zero before the first leader.
+func (f *fsm) current() cluster.ID {
+	if g := f.generation.Load(); g != nil {
+		return *g
+	}
+	return cluster.ID{}
+}
+
+// snapshotFormat is the version of a snapshot: the generation, the view.
+const snapshotFormat = 1
+
+type snapshot struct{ data []byte }
+
+// Snapshot implements raft.FSM.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	return snapshot{encodeSnapshot(f.current(), f.views.View())}, nil
+}
+
+func encodeSnapshot(g cluster.ID, v cluster.View) []byte {
+	return append(append([]byte{snapshotFormat}, g[:]...), cluster.EncodeView(v)...)
+}
+
+func decodeSnapshot(b []byte) (g cluster.ID, v cluster.View, err error) {
+	if len(b) < 1+len(g) || b[0] != snapshotFormat {
+		return g, v, fmt.Errorf("%w: a snapshot of %d bytes", ErrDamaged, len(b))
+	}
+	copy(g[:], b[1:])
+	v, err = cluster.DecodeView(b[1+len(g):])
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return g, v, err
+}
+
+// Persist implements raft.FSMSnapshot.
+func (s snapshot) Persist(sink raft.SnapshotSink) error {
+	if _, err := sink.Write(s.data); err != nil {
+		_ = sink.Cancel()
+		return fmt.Errorf("write a snapshot: %w", err)
+	}
+	return sink.Close()
+}
+
+// Release implements raft.FSMSnapshot.
+func (snapshot) Release() {}
+
+// Restore implements raft.FSM. The view never goes back: a snapshot of what this voter knows already changes nothing.
+func (f *fsm) Restore(r io.ReadCloser) error {
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, maxSnapshot+1))
+	if err != nil {
+		return fmt.Errorf("read a snapshot: %w", err)
+	}
+	if len(b) > maxSnapshot {
+		return fmt.Errorf("%w: a snapshot above %d bytes", ErrDamaged, maxSnapshot)
+	}
+	g, v, err := decodeSnapshot(b)
+	if err != nil {
+		return err
+	}
+	if !g.IsZero() && g != f.current() {
+		f.begin(g)
+	}
+	f.views.Publish(v)
+	return nil
+}
