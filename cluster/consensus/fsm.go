@@ -19,9 +19,11 @@ const (
 // maxSnapshot bounds what a snapshot may hold.
 const maxSnapshot = 256 << 20
 
-// fsm is what the log makes: the view, and the cluster's generation.
+// fsm is what the log makes: the view, and the cluster's generation. Its view is not the published one: that may be ahead, by a view that came
+// with the leader's answer, while the log is replayed; entries must meet the view that they meet on every other voter.
 type fsm struct {
 	views      *cluster.Publisher
+	view       atomic.Pointer[cluster.View] // nil: the zero view
 	generation atomic.Pointer[cluster.ID]
 	keep       func(cluster.ID) error // makes the generation last
 	fault      func(error)
@@ -53,12 +55,25 @@ func (f *fsm) command(b []byte) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
-	v, err := f.views.View().Apply(c)
+	v, err := f.latest().Apply(c)
 	if err != nil {
 		return outcome{err: err}
 	}
-	f.views.Publish(v)
+	f.set(v)
 	return outcome{view: v}
+}
+
+// latest is the view that the log has made so far.
+func (f *fsm) latest() cluster.View {
+	if v := f.view.Load(); v != nil {
+		return *v
+	}
+	return cluster.View{}
+}
+
+func (f *fsm) set(v cluster.View) {
+	f.view.Store(&v)
+	f.views.Publish(v)
 }
 
 func genesisEntry(old, next cluster.ID) []byte {
@@ -76,7 +91,7 @@ func (f *fsm) genesis(b []byte) outcome {
 		return outcome{err: fmt.Errorf("%w: generation %s has begun", cluster.ErrStaleCommand, f.current())}
 	}
 	f.begin(next)
-	return outcome{view: f.views.View()}
+	return outcome{view: f.latest()}
 }
 
 // begin takes a generation over.
@@ -102,7 +117,7 @@ type snapshot struct{ data []byte }
 
 // Snapshot implements raft.FSM.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
-	return snapshot{encodeSnapshot(f.current(), f.views.View())}, nil
+	return snapshot{encodeSnapshot(f.current(), f.latest())}, nil
 }
 
 func encodeSnapshot(g cluster.ID, v cluster.View) []byte {
@@ -133,7 +148,7 @@ func (s snapshot) Persist(sink raft.SnapshotSink) error {
 // Release implements raft.FSMSnapshot.
 func (snapshot) Release() {}
 
-// Restore implements raft.FSM. The view never goes back: a snapshot of what this voter knows already changes nothing.
+// Restore implements raft.FSM. The published view never goes back.
 func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
 	b, err := io.ReadAll(io.LimitReader(r, maxSnapshot+1))
@@ -150,6 +165,6 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if !g.IsZero() && g != f.current() {
 		f.begin(g)
 	}
-	f.views.Publish(v)
+	f.set(v)
 	return nil
 }

@@ -42,7 +42,7 @@ func (c *Coordinator) lead(ctx context.Context) error {
 		return err
 	}
 	l := &leadership{c: c, ctx: ctx, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), want: make(chan struct{}, 1),
-		ctl: cluster.NewController(c.opts.Cluster, c.views.View(), c.clock.Now())}
+		ctl: cluster.NewController(c.opts.Cluster, c.fsm.latest(), c.clock.Now())}
 	c.leading.Store(l)
 	defer c.leading.CompareAndSwap(l, nil)
 	var wg sync.WaitGroup
@@ -93,7 +93,7 @@ func (l *leadership) run() {
 func (l *leadership) step() (time.Duration, bool) {
 	l.mu.Lock()
 	now := l.c.clock.Now()
-	cmds, next := l.ctl.Step(l.c.views.View(), now)
+	cmds, next := l.ctl.Step(l.c.fsm.latest(), now)
 	lease := l.ctl.Lease()
 	l.mu.Unlock()
 	for _, cmd := range cmds {
@@ -160,7 +160,7 @@ func (l *leadership) propose(ctx context.Context, cmd cluster.Command) (cluster.
 
 // permit asks the controller. What the view refuses is refused here, without an entry.
 func (l *leadership) permit(cmd cluster.Command) error {
-	v := l.c.views.View()
+	v := l.c.fsm.latest()
 	next, err := v.Apply(cmd)
 	if err != nil || next.Version == v.Version {
 		return err
@@ -176,7 +176,7 @@ func (l *leadership) beat(ctx context.Context, b cluster.Beat) (cluster.Grant, e
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		defer l.look()
-		return l.ctl.Beat(l.c.views.View(), b, l.c.clock.Now())
+		return l.ctl.Beat(l.c.fsm.latest(), b, l.c.clock.Now())
 	}
 	w := &want{beat: b, done: make(chan struct{})}
 	l.mu.Lock()
@@ -232,7 +232,7 @@ func (l *leadership) answer(wants []*want, err error) {
 		if err != nil {
 			w.err = errNotLeader // nobody was promised anything
 		} else {
-			w.grant, w.err = l.ctl.Beat(l.c.views.View(), w.beat, l.c.clock.Now())
+			w.grant, w.err = l.ctl.Beat(l.c.fsm.latest(), w.beat, l.c.clock.Now())
 		}
 		close(w.done)
 	}
@@ -243,7 +243,7 @@ func (l *leadership) release(b cluster.Beat) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.look()
-	return l.ctl.Release(l.c.views.View(), b, l.c.clock.Now())
+	return l.ctl.Release(l.c.fsm.latest(), b, l.c.clock.Now())
 }
 
 // leaseLeft is how long the last lease of a group may last yet.
