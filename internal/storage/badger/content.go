@@ -23,6 +23,8 @@ type content struct {
 
 	readSeq atomic.Uint64 // at which readers read: the last run that moved the base
 
+	removals removals
+
 	// Only the writer uses these.
 	seq   uint64 // of the last transaction
 	run   uint64 // number of the last entry in the ring
@@ -41,7 +43,7 @@ type content struct {
 const marksEvery = 4096
 
 func newContent(s *store, h *Hooks) *content {
-	return &content{store: s, hooks: h, captures: map[*capture]uint64{}}
+	return &content{store: s, hooks: h, captures: map[*capture]uint64{}, removals: removals{n: 1}}
 }
 
 // format writes the first keys into an empty database.
@@ -140,13 +142,14 @@ func (b *batch) put(ch *change, newer bool) error {
 	return nil
 }
 
-// remove takes a key with its entry or tombstone away.
+// remove takes a key with its entry or tombstone away. The caller holds the lock of removals, until that is committed.
 func (b *batch) remove(key []byte, prev entryState) error {
 	b.count++
 	b.size += b.c.cost(key, nil)
 	if err := b.txn.Delete(key); err != nil {
 		return fmt.Errorf("delete in a transaction of %d entries and %d bytes: %w", b.count, b.size, err)
 	}
+	b.c.removals.n++
 	b.d.replace(key, prev, entryState{kind: kindNone})
 	return nil
 }

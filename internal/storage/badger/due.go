@@ -115,9 +115,10 @@ func (c *content) purge(limit cluster.LSN, keep int64) (more bool, err error) {
 		}
 	}
 	graves := c.oldest(limit, keep)
-	if len(graves) == 0 {
+	if len(graves) == 0 || !c.removals.TryLock() { // while values are moved it has to wait
 		return false, nil
 	}
+	defer c.removals.Unlock()
 	b := c.begin()
 	defer b.discard()
 	for _, it := range graves {

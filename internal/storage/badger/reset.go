@@ -108,6 +108,8 @@ func (c *content) drop(s cluster.Shard, which func(key []byte) bool) error {
 // dropShard removes keys of a shard. full is called when the transaction is full, and at the end.
 func (b *batch) dropShard(s cluster.Shard, which func(key []byte) bool, full func() error) error {
 	c := b.c
+	c.removals.Lock()
+	defer c.removals.Unlock()
 	var from []byte
 	for more := true; more; {
 		more = false
