@@ -65,6 +65,9 @@ func (e *Engine) free() (int64, error) {
 
 // syncFiles flushes everything that was committed. Badger's own Sync leaves out a memtable that is no longer the one that is written.
 func (c *content) syncFiles() error {
+	if c.dir == "" {
+		return nil
+	}
 	list, err := os.ReadDir(c.dir)
 	if err != nil {
 		return err
@@ -77,7 +80,10 @@ func (c *content) syncFiles() error {
 			return err
 		}
 	}
-	return syncDir(c.dir)
+	if err := syncDir(c.dir); err != nil {
+		return err
+	}
+	return c.hooks.at("flushed")
 }
 
 func syncFile(path string) error {

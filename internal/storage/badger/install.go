@@ -96,10 +96,8 @@ func (s *staging) installFresh(lsn cluster.LSN) error {
 		return err
 	}
 	s.b = c.begin()
-	if c.dir != "" {
-		if err := c.syncFiles(); err != nil {
-			return fmt.Errorf("flush %s: %w", c.dir, diskError(s.e.o.Dir, err))
-		}
+	if err := c.syncFiles(); err != nil {
+		return fmt.Errorf("flush %s: %w", c.dir, diskError(s.e.o.Dir, err))
 	}
 	began := time.Now()
 	if err := s.e.switchTo(c, s.name); err != nil {
@@ -146,7 +144,12 @@ func (s *staging) installOver(lsn cluster.LSN) error {
 		e.fail(err)
 		return err
 	}
-	s.spool.kept.Store(false)
+	// A loss of power may leave the marker on the disk, and not the end of the install: the file is needed until that is there, too.
+	if err := s.on.syncFiles(); err != nil {
+		e.log.Warn("cannot flush what was installed; the staging file stays until the next start", "dir", e.o.Dir, "error", err)
+	} else {
+		s.spool.kept.Store(false)
+	}
 	e.restart(e.Base())
 	e.installNS.Store(max(1, time.Since(began).Nanoseconds()))
 	return e.o.Hooks.at("install: done")
@@ -288,7 +291,9 @@ func (e *Engine) rollForward(c *content) error {
 		return err
 	}
 	e.log.Info("finishing an install that was decided before the last shutdown", "dir", e.o.Dir)
-	err = c.rollForward(from, m)
+	if err = c.rollForward(from, m); err == nil {
+		err = c.syncFiles()
+	}
 	return errors.Join(err, from.f.Close())
 }
 

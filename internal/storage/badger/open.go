@@ -39,6 +39,12 @@ func Open(ctx context.Context, o Options) (e *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.path != "" && o.Sync.Mode == SyncAlways && d.meta.Sync != SyncAlways.String() {
+		// From here on nothing can be missing. What a former process left to the operating system may still be there alone.
+		if err := c.syncFiles(); err != nil {
+			return nil, errors.Join(fmt.Errorf("flush %s: %w", d.path, diskError(d.path, err)), c.close())
+		}
+	}
 	kept, err := d.started(&o)
 	if err != nil {
 		return nil, errors.Join(err, c.close())
@@ -153,7 +159,11 @@ func (e *Engine) newContent(dir string) (*content, error) {
 		return nil, fmt.Errorf("make a database in %s: %w", e.o.Dir, diskError(e.o.Dir, err))
 	}
 	c := newContent(s, &e.o.Hooks)
-	if err := c.format(); err != nil {
+	err = c.format()
+	if err == nil {
+		err = c.syncFiles() // CURRENT may name it before anything else is flushed
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make a database in %s: %w", e.o.Dir, diskError(e.o.Dir, err)), s.close())
 	}
 	return c, nil
