@@ -27,6 +27,7 @@ func (n *Node) serveRequests(stream transport.Stream) {
 				n.served.end()
 				if err != nil {
 					stream.Close()
+					cancel() // nobody takes the other answers
 					return
 				}
 			case <-ctx.Done():
@@ -40,7 +41,11 @@ func (n *Node) serveRequests(stream transport.Stream) {
 		if err != nil {
 			break
 		}
-		slots <- struct{}{}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			continue // Recv will say so
+		}
 		n.served.begin()
 		wg.Go(func() {
 			defer func() { <-slots }()
