@@ -179,7 +179,7 @@ func (n *Node) drain(ctx context.Context, h *handOver) error {
 	if s := n.state.Load(); s.machine.State != replica.Draining || s.reign != h.reign {
 		return fmt.Errorf("%w: this node is %v", ErrFenced, s.machine.State)
 	}
-	_, end := n.ring.bounds() // the gate is closed: nothing follows
+	end := n.ring.last() // the gate is closed: nothing follows
 	err := h.reign.wait(ctx, end)
 	if err == nil && n.keep.valid() && !h.reign.fenced.Load() {
 		h.reign.drained.Store(uint64(end))
@@ -236,7 +236,7 @@ func (n *Node) HandOverAll(ctx context.Context) error {
 	for {
 		s := n.state.Load()
 		g, _, listed := membership(n.coord.View(), n.member())
-		if s.machine.State != replica.Primary || !listed || n.cfg.Standalone {
+		if s.machine.State != replica.Primary || s.reign == nil || !listed || n.cfg.Standalone {
 			return errors.Join(errs...)
 		}
 		best := cluster.MemberID{}

@@ -278,6 +278,13 @@ func (r *ring) bounds() (floor, end cluster.LSN) {
 	return r.floor, r.shipped
 }
 
+// last is the LSN of the last entry, also if it may not be read yet.
+func (r *ring) last() cluster.LSN {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.end
+}
+
 // size is the memory that the ring holds.
 func (r *ring) size() int64 {
 	r.mu.Lock()
