@@ -58,6 +58,9 @@ func (d *driver) publish(cause error) {
 	}
 	d.publishServing(n.coord.View()) // first: who sees a state that serves must be served
 	n.state.Store(s)
+	if n.disk != nil && d.reign != nil {
+		d.reign.committedHere(n.engine.Base().LSN) // who told of that may not have found the reign
+	}
 	n.stateMove.notify()
 	if d.m.State != old.machine.State {
 		n.keep.kick()
