@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 		killChild(arg)
 		return
 	}
+	if arg := os.Getenv(hostEnv); arg != "" {
+		runHost(arg)
+		return
+	}
 	os.Exit(m.Run())
 }
 

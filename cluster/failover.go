@@ -45,6 +45,9 @@ func (c *Controller) begins(v View, g Group, now time.Duration) (NodeID, time.Du
 	if !c.opts.AutoFailover || !c.heir(g, now) {
 		return "", Never
 	}
+	if n := c.nodes[g.Primary.Node]; g.Transition.Kind == HandOver && c.alive(g.Primary.Node, now) {
+		return "", n.last + c.opts.wait() // it has given its lease back, and promotes or cancels
+	}
 	if g.Primary.IsZero() {
 		return "", now
 	}

@@ -247,6 +247,11 @@ func TestScenario49StoppedLeaderGrantsNothing(t *testing.T) {
 				other = c
 			}
 		}
+		for v := range other.Watch(ctx) {
+			if _, ok := v.Groups[id]; ok {
+				break
+			}
+		}
 		on := func() cluster.On { return other.View().Groups[id].On() }
 		tid := cluster.NewTransitionID()
 		decide(t, other, cluster.Begin{On: on(), Kind: cluster.Failover, ID: tid, To: "p"})

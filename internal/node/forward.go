@@ -12,7 +12,7 @@ import (
 	"github.com/hessonite/kv/transport"
 )
 
-var errPeerClosing = errors.New("the primary is closing")
+var errNotThere = errors.New("the primary is not there")
 
 // A request is forwarded once to whom the view names, who may forward it once more.
 const maxHops = 2
@@ -152,7 +152,7 @@ func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte
 	}
 	c, err := n.clients.get(ctx, t)
 	if err != nil {
-		return nil, fmt.Errorf("%w: dial node %q: %w", ErrNoOwner, t.node, err)
+		return nil, fmt.Errorf("%w: %w: dial node %q: %w", ErrNoOwner, errNotThere, t.node, err)
 	}
 	var e encoder
 	e.u8(uint8(kind))
@@ -178,7 +178,7 @@ func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte
 		}
 		err := d.error()
 		if errors.Is(err, ErrClosed) && !errors.Is(err, ErrUnconfirmed) { // that node, not this one
-			err = fmt.Errorf("%w: %w: node %q; retry when the view has changed", ErrNoOwner, errPeerClosing, t.node)
+			err = fmt.Errorf("%w: %w: node %q is closing; retry when the view has changed", ErrNoOwner, errNotThere, t.node)
 		}
 		return d, err
 	case <-ctx.Done():

@@ -87,7 +87,7 @@ func (n *Node) heir(to cluster.NodeID) (*handOver, error) {
 	}
 	h := &handOver{id: cluster.NewTransitionID(), group: g.ID, epoch: g.Epoch, reign: s.reign}
 	for _, m := range g.InSync() {
-		if m == n.member() || to != "" && m.Node != to {
+		if m == n.member() || to != "" && m.Node != to || !n.linked(m) {
 			continue
 		}
 		if h.to == (cluster.MemberID{}) || s.reign.position(m) > s.reign.position(h.to) {
@@ -106,15 +106,28 @@ func (n *Node) heir(to cluster.NodeID) (*handOver, error) {
 		e.Err = fmt.Errorf("%w: no replica is in sync", ErrInvalid)
 	case !member:
 		e.Err = fmt.Errorf("%w: node %q is not in the group of this one", ErrInvalid, to)
-	case !m.InSync:
+	case m.InSync:
+		e.Err, e.Hint, e.Heals = fmt.Errorf("%w: node %q has no link to this one", ErrInvalid, to), "wait until it has, or name another", true
+	default:
 		e.Err, e.Hint, e.Heals = fmt.Errorf("%w: node %q is not in sync", ErrInvalid, to), "wait until it is", true
 	}
 	return nil, e
 }
 
+// linked reports whether a replica is in step on a link that is up.
+func (n *Node) linked(m cluster.MemberID) bool {
+	for _, s := range n.sessions.list() {
+		if s.member == m && s.inStep.Load() {
+			return true
+		}
+	}
+	return false
+}
+
 // carryOver goes through the steps.
 func (n *Node) carryOver(ctx context.Context, h *handOver) error {
-	_, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
+	bctx, cancel := context.WithTimeout(ctx, n.cfg.ProposeTimeout)
+	_, err := n.propose(bctx, func(v cluster.View) (cluster.Command, error) {
 		g, ok := v.Groups[h.group]
 		switch {
 		case !ok || g.Epoch != h.epoch:
@@ -124,6 +137,7 @@ func (n *Node) carryOver(ctx context.Context, h *handOver) error {
 		}
 		return cluster.Begin{On: g.On(), Kind: cluster.HandOver, ID: h.id, To: h.to.Node}, nil
 	})
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -135,7 +149,7 @@ func (n *Node) carryOver(ctx context.Context, h *handOver) error {
 		return err
 	}
 	// The lease may have to end by itself, if giving it back does not arrive.
-	ctx, cancel := context.WithTimeout(ctx, n.keep.keeper.Lease()+n.cfg.ProposeTimeout)
+	ctx, cancel = context.WithTimeout(ctx, n.keep.keeper.Lease()+n.cfg.ProposeTimeout)
 	defer cancel()
 	reignID := cluster.NewReignID()
 	_, err = n.proposeReleased(ctx, func(v cluster.View) (cluster.Command, error) {
@@ -241,7 +255,7 @@ func (n *Node) HandOverAll(ctx context.Context) error {
 		}
 		best := cluster.MemberID{}
 		for _, m := range g.InSync() {
-			if !tried[m] && (best.Node == "" || s.reign.position(m) > s.reign.position(best)) {
+			if !tried[m] && n.linked(m) && (best.Node == "" || s.reign.position(m) > s.reign.position(best)) {
 				best = m
 			}
 		}

@@ -123,9 +123,21 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 // announceFirst makes the node known, if that is decided at once; otherwise proposals goes on trying. A process that finds another
 // one alive under its ID does not open.
 func (n *Node) announceFirst(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.OpenTimeout)
+	lease := n.keep.keeper.Lease()
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.OpenTimeout+2*lease)
 	defer cancel()
 	_, err := n.coord.Propose(ctx, cluster.Announce{Node: n.info()})
+	// A process that died a moment ago still counts as alive; one that lives goes on doing so.
+	for began := time.Now(); errors.Is(err, cluster.ErrAlive) && time.Since(began) < lease*3/2; {
+		t := time.NewTimer(lease / 4)
+		select {
+		case <-t.C:
+			_, err = n.coord.Propose(ctx, cluster.Announce{Node: n.info()})
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("announce node %q: %w: %w", n.cfg.ID, err, ctx.Err())
+		}
+	}
 	if errors.Is(err, cluster.ErrAlive) || errors.Is(err, cluster.ErrInvalid) {
 		return fmt.Errorf("announce node %q: %w", n.cfg.ID, err)
 	}

@@ -142,7 +142,7 @@ func (d *directory) started(o *Options) (kept bool, err error) {
 	if d.path == "" {
 		return true, nil
 	}
-	kept = d.complete()
+	kept = !d.meta.Ready || d.complete()
 	files, err := d.sizes(false)
 	if err != nil {
 		return false, err
