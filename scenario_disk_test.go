@@ -452,7 +452,7 @@ func TestScenario45DeltaCutByDeath(t *testing.T) {
 		}))
 		c := newCluster(t, 2, opts...)
 		p := primary(t, c, 0)
-		fillTags(t, p, 100, 1000, 100)
+		fillTags(t, p, 100, 20, 100)
 		r := follow(t, c, 1, 0)
 		inStep(t, p, r)
 		before := dump(t, r)
