@@ -282,17 +282,11 @@ func (e *Engine) onCommitter(f func() error) error {
 func (e *Engine) Close() error {
 	e.ending.Do(func() {
 		e.closed.Store(true)
-		e.stagings.dropAll()
-		close(e.quit)
-		var err error
-		ended := make(chan struct{})
-		go func() {
-			err = e.end()
-			close(ended)
-		}()
-		if e.endErr = e.stalls.err(); e.stalls.wait(ended) {
-			e.endErr = err
-		}
+		_, e.endErr = e.stalls.bounded(func() error {
+			e.stagings.dropAll()
+			close(e.quit)
+			return e.end()
+		})
 	})
 	return e.endErr
 }

@@ -124,6 +124,15 @@ func (s *staging) clear(shard cluster.Shard) error {
 
 // Drop implements storage.Staging.
 func (s *staging) Drop() {
+	if err := s.writing(func() error { s.drop(); return nil }); err != nil {
+		s.e.log.Warn("cannot remove a staging store; the next start will", "error", err)
+	}
+}
+
+func (s *staging) drop() {
+	if late := s.stuck.Load(); late != nil {
+		<-*late
+	}
 	s.life.Lock()
 	defer s.life.Unlock()
 	if s.over {
@@ -187,6 +196,6 @@ func (l *stagings) dropAll() {
 	}
 	l.mu.Unlock()
 	for _, s := range all {
-		s.Drop()
+		s.drop()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
@@ -22,6 +23,8 @@ type staging struct {
 
 	life sync.RWMutex // held for writing by what ends the staging store: Install, Drop and the engine's Close
 	over bool         // installed or dropped
+	// stuck is closed when what was given up, because the disk stalled, has ended.
+	stuck atomic.Pointer[<-chan struct{}]
 
 	mu      sync.Mutex // orders Begin of different shards
 	history cluster.History
@@ -144,8 +147,27 @@ func (s *staging) spread() {
 	s.level = 0
 }
 
+// writing runs f. A fresh database may hold it up for ever: then it is given up, and the staging store with it.
+func (s *staging) writing(f func() error) error {
+	if s.fresh == nil {
+		return f()
+	}
+	if s.stuck.Load() != nil {
+		return s.e.stalls.err()
+	}
+	late, err := s.e.stalls.bounded(f)
+	if late != nil {
+		s.stuck.Store(&late)
+	}
+	return err
+}
+
 // Begin implements storage.Staging.
 func (s *staging) Begin(shard cluster.Shard, kind storage.StageKind, lsn, horizon cluster.LSN, resume bool) error {
+	return s.writing(func() error { return s.begin(shard, kind, lsn, horizon, resume) })
+}
+
+func (s *staging) begin(shard cluster.Shard, kind storage.StageKind, lsn, horizon cluster.LSN, resume bool) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	s.mu.Lock()
@@ -162,6 +184,10 @@ func (s *staging) Begin(shard cluster.Shard, kind storage.StageKind, lsn, horizo
 
 // Block implements storage.Staging.
 func (s *staging) Block(shard cluster.Shard, data, token []byte) error {
+	return s.writing(func() error { return s.block(shard, data, token) })
+}
+
+func (s *staging) block(shard cluster.Shard, data, token []byte) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if err := s.usable(); err != nil {
@@ -178,6 +204,10 @@ func (s *staging) Block(shard cluster.Shard, data, token []byte) error {
 
 // End implements storage.Staging.
 func (s *staging) End(shard cluster.Shard) error {
+	return s.writing(func() error { return s.finish(shard) })
+}
+
+func (s *staging) finish(shard cluster.Shard) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if err := s.usable(); err != nil {
@@ -201,6 +231,10 @@ func (s *staging) complete() error {
 
 // ApplyLog implements storage.Staging.
 func (s *staging) ApplyLog(lsn cluster.LSN, recs []record.Record) error {
+	return s.writing(func() error { return s.applyLog(lsn, recs) })
+}
+
+func (s *staging) applyLog(lsn cluster.LSN, recs []record.Record) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if err := s.usable(); err != nil {
@@ -286,6 +320,10 @@ func (s *staging) Target() cluster.LSN {
 // Rehistory implements storage.Staging. Shards that take only the log and are above the common end fall back to the base. If a
 // shard of the base itself turns out to have changed above the common end, the staging shard on top of it becomes incomplete.
 func (s *staging) Rehistory(h cluster.History) error {
+	return s.writing(func() error { return s.rehistory(h) })
+}
+
+func (s *staging) rehistory(h cluster.History) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	s.mu.Lock()

@@ -35,7 +35,7 @@ func (s *stalls) look(message string) {
 	s.tell(fmt.Errorf("%w: %s does not take what was committed: %s", storage.ErrDisk, s.dir, why))
 }
 
-// stallPatience is how long Close waits for a disk that has not taken something.
+// stallPatience is how long a caller waits for a disk that has not taken something.
 const stallPatience = 10 * time.Second
 
 // wait waits for the end of something that writes to the disk. If the disk stalls it waits only for so long, and returns false.
@@ -53,6 +53,20 @@ func (s *stalls) wait(done <-chan struct{}) bool {
 	case <-t.C:
 		return false
 	}
+}
+
+// bounded runs f, which may write to the disk. If the disk stalls it gives f up, which goes on by itself until late is closed.
+func (s *stalls) bounded(f func() error) (late <-chan struct{}, err error) {
+	var ferr error
+	done := make(chan struct{})
+	go func() {
+		ferr = f()
+		close(done)
+	}()
+	if !s.wait(done) {
+		return done, s.err()
+	}
+	return nil, ferr
 }
 
 // err is why something that writes to the disk was given up.

@@ -3,6 +3,7 @@ package badger
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,4 +81,46 @@ func TestNoStall(t *testing.T) {
 	if !s.wait(done) {
 		t.Error("gave up without a stall")
 	}
+}
+
+// A staging store of its own stalls, too: who fills it and who drops it get an answer, and the engine ends.
+func TestStalledStaging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		block := make(chan struct{})
+		var blocked atomic.Bool
+		o := Options{Node: "node", InMemory: true}
+		o.Hooks.Commit = func() error {
+			if blocked.Load() {
+				<-block
+			}
+			return nil
+		}
+		e, err := Open(context.Background(), o)
+		check(t, err)
+		s := script{seed: 4, keys: 50}
+		st := s.stage(t, e, stepsHistory(t, 1), true, false)
+		blocked.Store(true)
+		ended := make(chan error, 1)
+		go func() { ended <- st.Begin(0, storage.StageFull, stepsNew, 0, false) }() // commits what was staged before
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			t.Fatalf("it was not held up: %v", err)
+		default:
+		}
+		l := logger{e.log, e.stalls}
+		l.Errorf("error flushing memtable to disk: %v, retrying", errors.New("no such device"))
+		begun := time.Now()
+		if err := <-ended; !errors.Is(err, storage.ErrDisk) {
+			t.Errorf("begin: %v", err)
+		}
+		st.Drop()
+		if err := e.Close(); !errors.Is(err, storage.ErrDisk) {
+			t.Errorf("close: %v", err)
+		}
+		if d := time.Since(begun); d > 2*time.Minute {
+			t.Errorf("it took %v", d)
+		}
+		close(block)
+	})
 }
