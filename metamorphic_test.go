@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	kv "github.com/hessonite/kv"
@@ -250,6 +251,7 @@ func metaCluster(t *testing.T, name string, opts []kvtest.Option) *metaSystem {
 				leader = 1 - leader
 			case 1:
 				c.Network.Cut("n1", "n2")
+				synctest.Wait() // a write on a connection that is cut under it may have happened, or not
 			case 2:
 				must(t, c.Node(1-leader).Close())
 				c.Restart(1 - leader)

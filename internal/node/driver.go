@@ -241,10 +241,9 @@ func (d *driver) act(a replica.Action, from replica.Machine, q queued) {
 		d.stopAttempt(a.Attempt)
 	case replica.DropStaging:
 		d.parked.drop()
-	case replica.StartAttempt:
-		d.startAttempt(a.Attempt, false)
-	case replica.StartLink:
-		d.startAttempt(a.Attempt, true)
+	case replica.StartAttempt, replica.StartLink:
+		d.publish(q.cause) // nobody may see bytes arrive in a state that receives none
+		d.startAttempt(a.Attempt, a.Kind == replica.StartLink)
 	case replica.Install:
 		if d.attempt != nil && d.attempt.number == a.Attempt {
 			close(d.attempt.install)

@@ -12,6 +12,9 @@ import (
 	"github.com/hessonite/kv/transport"
 )
 
+// errLost is for reads only.
+var errLost = errors.New("the connection was lost")
+
 var errNotThere = errors.New("the primary is not there")
 
 // A request is forwarded once to whom the view names, who may forward it once more.
@@ -33,8 +36,10 @@ func (n *Node) forwardTo(slot cluster.Slot, hops uint8, localOnly bool) (target,
 	}
 	t, ok := n.routes.Load().to(slot)
 	switch {
-	case !ok || t.node == "":
+	case !ok:
 		return target{}, &MovedError{Slot: slot}
+	case t.node == "": // of a group that has no primary at the moment
+		return target{}, both(&MovedError{Slot: slot}, errNotThere)
 	case t.node == n.cfg.ID:
 		return target{}, &notServing{n.whyNot(slot), s}
 	case localOnly:
@@ -195,7 +200,7 @@ func lost(kind requestKind, t target, cause error) error {
 	if kind == reqWrite {
 		return fmt.Errorf("%w: the connection to node %q was lost: %w", ErrUnconfirmed, t.node, cause)
 	}
-	return fmt.Errorf("%w: the connection to node %q was lost: %w", ErrNoOwner, t.node, cause)
+	return fmt.Errorf("%w: %w to node %q: %w", ErrNoOwner, errLost, t.node, cause)
 }
 
 // clients are the connections that requests are forwarded over: one to each node.

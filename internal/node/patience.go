@@ -20,15 +20,20 @@ func (e *notServing) Unwrap() error { return e.error }
 // patience is how long a request that nobody can serve at the moment is put off: a primary that has just been named, or that is handing
 // over, serves in a moment, or another does.
 type patience struct {
-	n      *Node
-	routes *routes   // as they were before the request was tried
-	until  time.Time // zero: not needed so far
+	n         *Node
+	routes    *routes   // as they were before the request was tried
+	until     time.Time // zero: not needed so far
+	redialled bool      // a read whose connection was lost has been tried again
 }
 
 // again waits after a request was refused and nothing of it has happened. It returns true when something has changed, so that the request may be
 // tried again. After a lease's time nothing is to be expected any more; then it returns false, and the error without its wrapping.
 func (p *patience) again(ctx context.Context, err error) (bool, error) {
 	n := p.n
+	if errors.Is(err, errLost) && !p.redialled {
+		p.redialled = true
+		return true, nil
+	}
 	s := n.state.Load()
 	if not, ok := err.(*notServing); ok {
 		s, err = not.state, not.error

@@ -330,9 +330,6 @@ func (n *Node) scanOnce(ctx context.Context, prefix []byte, slot, last int, afte
 		}
 		return n.page(ctx, nil, has, prefix, slot, last, after, limit)
 	}
-	if t, ok := n.routes.Load().to(cluster.Slot(slot)); !ok || t.node == "" {
-		return Page{}, &MovedError{Slot: cluster.Slot(slot)}
-	}
 	return n.forwardScan(ctx, prefix, slot, last, after, limit, o)
 }
 

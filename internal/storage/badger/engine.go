@@ -90,13 +90,14 @@ func (e *Engine) Room(bytes int) error {
 	return nil
 }
 
-// held is how many bytes of records there are.
+// held is how many bytes of records there are. What is being committed at this moment may count twice, and never not at all.
 func (e *Engine) held() int64 {
+	pending := e.queue.pending()
 	c := e.cur.Load()
 	c.mu.RLock()
 	live := c.fig.live()
 	c.mu.RUnlock()
-	return live + e.staged.Load() + e.queue.pending()
+	return live + e.staged.Load() + pending
 }
 
 // Apply implements storage.Engine. It only queues: the committer takes the entries in the order of their LSNs, and none before all those
