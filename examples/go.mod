@@ -4,7 +4,10 @@ go 1.26.0
 
 replace github.com/hessonite/kv => ../
 
-require github.com/hessonite/kv v0.0.0-00010101000000-000000000000
+require (
+	github.com/hessonite/kv v0.0.0-00010101000000-000000000000
+	golang.org/x/sync v0.24.0
+)
 
 require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
@@ -24,7 +27,6 @@ require (
 	go.opentelemetry.io/otel v1.41.0 // indirect
 	go.opentelemetry.io/otel/metric v1.41.0 // indirect
 	go.opentelemetry.io/otel/trace v1.41.0 // indirect
-	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -16,11 +18,13 @@ import (
 	"github.com/hessonite/kv/examples/internal/progressbar"
 	"github.com/hessonite/kv/replica"
 	"github.com/hessonite/kv/transport"
+	"golang.org/x/sync/errgroup"
 )
 
 type config struct {
 	inProcess bool
 	rate      int64
+	dir       string // "": in memory
 	src       string
 }
 
@@ -48,7 +52,11 @@ func (w *world) open(ctx context.Context, id string, rate int64) (*process, erro
 			return nil, err
 		}
 	}
-	n, err := kv.Open(ctx, kv.Options{ID: id, Transport: t, Coordinator: w.coordinator, SyncBytesPerSecond: rate, SyncPatience: 2 * time.Second})
+	o := kv.Options{ID: id, Transport: t, Coordinator: w.coordinator, SyncBytesPerSecond: rate, SyncPatience: 2 * time.Second}
+	if w.dir != "" {
+		o.Dir = filepath.Join(w.dir, id)
+	}
+	n, err := kv.Open(ctx, o)
 	if err != nil {
 		t.Close()
 		return nil, err
@@ -67,6 +75,9 @@ func (w *world) say(format string, args ...any) { fmt.Fprintf(w.out, format+"\n"
 func run(ctx context.Context, out io.Writer, c config) error {
 	w := &world{config: c, out: out, coordinator: cluster.NewMemory(), network: transport.NewNetwork()}
 	defer w.coordinator.Close()
+	if err := w.checkDir(); err != nil {
+		return err
+	}
 	files, err := load(c.src)
 	if err != nil {
 		return err
@@ -108,6 +119,31 @@ func run(ctx context.Context, out io.Writer, c config) error {
 	return nil
 }
 
+// checkDir makes sure that nothing of an earlier run is in the way: the coordinator knows nothing of it, and it is not ours to remove.
+func (w *world) checkDir() error {
+	if w.dir == "" {
+		return nil
+	}
+	for _, id := range []string{"n1", "n2", "n3"} {
+		if _, err := os.Stat(filepath.Join(w.dir, id)); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(fmt.Errorf("%s is there already; name an empty directory, or remove what an earlier run left", filepath.Join(w.dir, id)), err)
+		}
+	}
+	return nil
+}
+
+// writers is how many goroutines load the files: on disk they share a commit.
+const writers = 16
+
+func fill(ctx context.Context, p *process, f *files) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(writers)
+	for path, content := range f.content {
+		g.Go(func() error { return p.Set(ctx, []byte(path), content) })
+	}
+	return g.Wait()
+}
+
 // primary opens a node that owns every slot, and loads the files into it.
 func (w *world) primary(ctx context.Context, id string, rate int64, f *files) (*process, error) {
 	p, err := w.open(ctx, id, rate)
@@ -116,11 +152,7 @@ func (w *world) primary(ctx context.Context, id string, rate int64, f *files) (*
 	}
 	began := time.Now()
 	if _, err = p.AssignSlots(ctx, cluster.AllSlots()); err == nil {
-		for path, content := range f.content {
-			if err = p.Set(ctx, []byte(path), content); err != nil {
-				break
-			}
-		}
+		err = fill(ctx, p, f)
 	}
 	if err != nil {
 		p.stopHard()

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The whole story, on a small input, on both networks.
+// The whole story, on a small input: on both networks, in memory and on disk.
 func TestStory(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 600 {
@@ -21,11 +21,17 @@ func TestStory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, inProcess := range []bool{false, true} {
-		t.Run(fmt.Sprintf("in-process=%v", inProcess), func(t *testing.T) {
+	for name, c := range map[string]config{"TCP": {}, "in process": {inProcess: true}, "on disk": {dir: t.TempDir()}} {
+		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			if err := run(t.Context(), &out, config{inProcess: inProcess, src: dir}); err != nil {
+			c.src = dir
+			if err := run(t.Context(), &out, c); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
+			}
+			if c.dir != "" {
+				if err := run(t.Context(), &out, c); err == nil || !strings.Contains(err.Error(), "there already") {
+					t.Errorf("a second run in one directory: %v", err)
+				}
 			}
 			for _, want := range []string{"600 files", "recovering: true", "what it was before", `greeting = "hello"`, "every byte on n2 is verified", "Joining", "Following"} {
 				if !strings.Contains(out.String(), want) {
