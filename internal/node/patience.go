@@ -37,7 +37,7 @@ func (p *patience) again(ctx context.Context, err error) (bool, error) {
 	s := n.state.Load()
 	if not, ok := err.(*notServing); ok {
 		s, err = not.state, not.error
-	} else if !errors.Is(err, ErrFenced) && !errors.Is(err, errNotThere) || errors.Is(err, ErrUnconfirmed) {
+	} else if !errors.Is(err, ErrFenced) && !errors.Is(err, errGateClosed) && !errors.Is(err, errNotThere) || errors.Is(err, ErrUnconfirmed) {
 		return false, err
 	}
 	if p.until.IsZero() {

@@ -1,0 +1,30 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/hessonite/kv/cluster"
+)
+
+// A write that comes to its shard when the slot is not served any more has done nothing, and is tried again like one that comes later.
+func TestPatienceWithAWriteThatWasOvertaken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := cluster.NewMemory()
+		defer c.Close()
+		n := &Node{}
+		n.keep = &keep{n: n, keeper: c.(cluster.Keeper)}
+		n.state.Store(&snapshot{})
+		before := &routes{}
+		n.routes.Store(&routes{version: 1})
+		for _, err := range []error{both(ErrNoOwner, errGateClosed), both(ErrFenced, errGateClosed)} {
+			p := patience{n: n, routes: before}
+			if again, why := p.again(t.Context(), err); !again {
+				t.Errorf("%v: given up: %v", err, why)
+			}
+		}
+		p := patience{n: n, routes: before}
+		if again, _ := p.again(t.Context(), both(ErrUnconfirmed, both(ErrFenced, errGateClosed))); again {
+			t.Error("what may have happened is tried again")
+		}
+	})
+}
