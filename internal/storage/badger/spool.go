@@ -66,6 +66,11 @@ func openSpool(d *directory, name string) (*spool, error) {
 		return nil, fmt.Errorf("open a staging file: %w", diskError(d.path, err))
 	}
 	s.f = f
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("look at a staging file: %w", diskError(d.path, err)), f.Close())
+	}
+	s.end.Store(info.Size())
 	return s, nil
 }
 
@@ -91,6 +96,9 @@ func (s *spool) read(seg segment, buf []byte) ([]byte, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.mem[seg.off], nil
+	}
+	if end := s.end.Load(); seg.off < 0 || seg.size < 0 || seg.off > end || seg.size > end-seg.off {
+		return nil, damaged("%s has %d bytes, it should hold %d at %d", s.path, end, seg.size, seg.off)
 	}
 	if int64(cap(buf)) < seg.size {
 		buf = make([]byte, seg.size)
