@@ -26,10 +26,11 @@ type content struct {
 	removals removals
 
 	// Only the writer uses these.
-	seq   uint64 // of the last transaction
-	run   uint64 // number of the last entry in the ring
-	marks []mark
-	unset int // runs since the last mark was noted
+	failed error  // a transaction failed: what became of it is not known, and its sequence is not used again
+	seq    uint64 // of the last transaction
+	run    uint64 // number of the last entry in the ring
+	marks  []mark
+	unset  int // runs since the last mark was noted
 
 	mu        sync.RWMutex
 	fig       figures
@@ -227,8 +228,12 @@ func (b *batch) commit() error {
 			return err
 		}
 	}
+	if c.failed != nil {
+		return c.failed
+	}
 	if err := b.txn.CommitAt(c.seq+1, nil); err != nil {
-		return fmt.Errorf("commit %d entries: %w", b.count-1, err)
+		c.failed = fmt.Errorf("commit %d entries: %w", b.count-1, err)
+		return c.failed
 	}
 	c.seq++
 	return nil

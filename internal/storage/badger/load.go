@@ -18,23 +18,33 @@ const loadWorkers = 4
 // load reads what a database knows of itself, and counts its entries: one pass over the keys. What was counted must be what the last
 // runs said.
 func (c *content) load() error {
+	base, err := c.loadFacts()
+	if err != nil {
+		return err
+	}
+	if base.seq != c.seq {
+		txn := c.read(latest)
+		defer txn.Discard()
+		if _, err := txn.Get(markerKey); err != nil {
+			return damaged("transactions up to %d, the base knows none above %d", c.seq, base.seq)
+		}
+	}
+	return c.count()
+}
+
+// loadFacts reads all but the entries.
+func (c *content) loadFacts() (base ringEntry, err error) {
 	c.seq = c.db.MaxVersion()
 	c.readSeq.Store(c.seq)
 	txn := c.read(latest)
 	defer txn.Discard()
 	if err := c.loadID(txn); err != nil {
-		return err
+		return base, err
 	}
-	base, err := c.loadRing(txn)
-	if err != nil {
-		return err
+	if base, err = c.loadRing(txn); err != nil {
+		return base, err
 	}
 	c.readSeq.Store(base.seq)
-	if base.seq != c.seq {
-		if _, err := txn.Get(markerKey); err != nil {
-			return damaged("transactions up to %d, the base knows none above %d", c.seq, base.seq)
-		}
-	}
 	if err := get(txn, historyKey, func(v []byte) error {
 		h, rest, err := cluster.DecodeHistory(v)
 		if err == nil && len(rest) > 0 {
@@ -43,21 +53,21 @@ func (c *content) load() error {
 		c.base = storage.Base{History: h, LSN: base.lsn}
 		return err
 	}); err != nil {
-		return damaged("history: %w", err)
+		return base, damaged("history: %w", err)
 	}
 	if err := get(txn, horizonsKey, c.fig.decodeHorizons); err != nil {
-		return err
+		return base, err
 	}
 	if err := get(txn, marksKey, func(v []byte) (err error) {
 		c.marks, err = decodeMarks(v)
 		return err
 	}); err != nil {
-		return err
+		return base, err
 	}
 	// Everything that was committed up to now lies at or below this sequence.
 	c.marks = addMark(c.marks, mark{base.lsn, base.seq})
 	c.shown = c.marks
-	return c.count()
+	return base, nil
 }
 
 // damaged is a fault of a database that cannot be mended here.

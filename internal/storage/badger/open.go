@@ -92,7 +92,17 @@ func (e *Engine) openBase(ctx context.Context) (*content, error) {
 		return nil, fmt.Errorf("open %s: %w", d.file(name), openError(d.path, err))
 	}
 	c := newContent(s, &e.o.Hooks)
-	if err = c.load(); err == nil {
+	lost := 0
+	if d.powerLost() {
+		lost, err = c.salvage()
+	}
+	if lost > 0 {
+		e.log.Warn("a loss of power has taken values: their entries are dropped, and the rest belongs to no history any more", "dir", e.o.Dir, "dropped", lost)
+	}
+	if err == nil {
+		err = c.load()
+	}
+	if err == nil {
 		err = e.rollForward(c)
 	}
 	if err == nil {
