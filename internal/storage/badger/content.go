@@ -156,15 +156,21 @@ func (b *batch) remove(key []byte, prev entryState) error {
 }
 
 // look finds out what lies under a key of data. The LSN is only sure to be told if it is wanted: that of a long value costs a read.
-func (c *content) look(txn *badger.Txn, key []byte, wantLSN bool) (entryState, error) {
-	it, err := txn.Get(key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return entryState{kind: kindNone}, nil
+func (c *content) look(txn *badger.Txn, key []byte, wantLSN bool) (s entryState, err error) {
+	for range 3 { // as in get: a value can move under the look
+		var it *badger.Item
+		it, err = txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return entryState{kind: kindNone}, nil
+		}
+		if err == nil {
+			s, err = c.stateOf(it, wantLSN)
+		}
+		if err == nil {
+			return s, nil
+		}
 	}
-	if err != nil {
-		return entryState{}, fmt.Errorf("look up a key: %w", err)
-	}
-	return c.stateOf(it, wantLSN)
+	return entryState{}, fmt.Errorf("look up a key of slot %d: %w", slotOf(key), err)
 }
 
 // stateOf is an item's state, as look tells it.
