@@ -3,10 +3,49 @@ package kv_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+
+	kv "github.com/hessonite/kv"
 )
+
+// Every error and every option has its line in the documentation.
+func TestDocumentsAreComplete(t *testing.T) {
+	for page, names := range map[string][]string{
+		"docs/errors.md": regexp.MustCompile(`(?m)^	(Err\w+) +=`).FindAllString(readFile(t, "errors.go"), -1),
+		"docs/tuning.md": optionNames(),
+	} {
+		text := readFile(t, page)
+		if len(names) < 10 {
+			t.Fatalf("%s: only %d names", page, len(names))
+		}
+		for _, name := range names {
+			name, _, _ = strings.Cut(strings.TrimSpace(name), " ")
+			if !strings.Contains(text, "`"+name+"`") {
+				t.Errorf("%s does not speak of %s", page, name)
+			}
+		}
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	must(t, err)
+	return string(b)
+}
+
+// optionNames are the fields of Options.
+func optionNames() (names []string) {
+	for f := range reflect.TypeFor[kv.Options]().Fields() {
+		if f.IsExported() {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
 
 var (
 	goBlocks = regexp.MustCompile("(?s)```go\n(.*?)```")

@@ -57,7 +57,7 @@ func Example_cluster() {
 	// Primary Following
 }
 
-// The same over TCP. The coordinator that exists today lives in one process, and so do its nodes.
+// The same over TCP, with a coordinator of this process. Example_threeNodesTCP has three processes that decide together.
 func Example_tcp() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
