@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +23,7 @@ import (
 type config struct {
 	inProcess bool
 	rate      int64
-	dir       string // "": in memory
+	dir       string // below which each node has its own; "": in memory
 	src       string
 }
 
@@ -40,6 +39,7 @@ type world struct {
 type process struct {
 	*kv.Node
 	transport transport.Transport
+	dir       string // "": in memory
 }
 
 func (w *world) open(ctx context.Context, id string, rate int64) (*process, error) {
@@ -53,21 +53,43 @@ func (w *world) open(ctx context.Context, id string, rate int64) (*process, erro
 		}
 	}
 	o := kv.Options{ID: id, Transport: t, Coordinator: w.coordinator, SyncBytesPerSecond: rate, SyncPatience: 2 * time.Second}
+	earlier := false
 	if w.dir != "" {
 		o.Dir = filepath.Join(w.dir, id)
+		var err error
+		if earlier, err = exists(o.Dir); err != nil {
+			t.Close()
+			return nil, err
+		}
 	}
 	n, err := kv.Open(ctx, o)
 	if err != nil {
 		t.Close()
 		return nil, err
 	}
-	return &process{Node: n, transport: t}, nil
+	p := &process{Node: n, transport: t, dir: o.Dir}
+	if earlier { // an earlier run's node: as it was killed, or closed
+		if err := n.Reset(ctx); err != nil {
+			return nil, errors.Join(err, p.stop())
+		}
+	}
+	return p, nil
 }
 
-// stopHard cuts every connection of the node before it can say anything.
-func (p *process) stopHard() {
+// kill cuts every connection of the node before it can say anything. On disk it leaves what the death of its process would leave.
+func (p *process) kill() error {
 	p.transport.Close()
-	p.Close()
+	if p.dir == "" {
+		return p.Close()
+	}
+	return leave(p.dir, p.Close)
+}
+
+// stop closes the node.
+func (p *process) stop() error {
+	err := p.Close()
+	p.transport.Close()
+	return err
 }
 
 func (w *world) say(format string, args ...any) { fmt.Fprintf(w.out, format+"\n", args...) }
@@ -75,8 +97,10 @@ func (w *world) say(format string, args ...any) { fmt.Fprintf(w.out, format+"\n"
 func run(ctx context.Context, out io.Writer, c config) error {
 	w := &world{config: c, out: out, coordinator: cluster.NewMemory(), network: transport.NewNetwork()}
 	defer w.coordinator.Close()
-	if err := w.checkDir(); err != nil {
-		return err
+	if w.dir != "" {
+		if err := prepareDir(w.dir); err != nil {
+			return err
+		}
 	}
 	files, err := load(c.src)
 	if err != nil {
@@ -93,12 +117,12 @@ func run(ctx context.Context, out io.Writer, c config) error {
 	if err != nil {
 		return err
 	}
-	defer p.stopHard()
+	defer p.stop()
 	r, err := w.open(ctx, "n2", 0)
 	if err != nil {
 		return err
 	}
-	defer r.stopHard()
+	defer r.stop()
 	states := record(r.Node)
 
 	if err := w.die(ctx, p, r); err != nil {
@@ -111,24 +135,11 @@ func run(ctx context.Context, out io.Writer, c config) error {
 	if err != nil {
 		return err
 	}
-	defer p.stopHard()
+	defer p.stop()
 	if err := w.syncToTheEnd(ctx, p, r, files); err != nil {
 		return err
 	}
 	w.say("states passed: %s", states())
-	return nil
-}
-
-// checkDir makes sure that nothing of an earlier run is in the way: the coordinator knows nothing of it, and it is not ours to remove.
-func (w *world) checkDir() error {
-	if w.dir == "" {
-		return nil
-	}
-	for _, id := range []string{"n1", "n2", "n3"} {
-		if _, err := os.Stat(filepath.Join(w.dir, id)); !errors.Is(err, fs.ErrNotExist) {
-			return errors.Join(fmt.Errorf("%s is there already; name an empty directory, or remove what an earlier run left", filepath.Join(w.dir, id)), err)
-		}
-	}
 	return nil
 }
 
@@ -155,8 +166,7 @@ func (w *world) primary(ctx context.Context, id string, rate int64, f *files) (*
 		err = fill(ctx, p, f)
 	}
 	if err != nil {
-		p.stopHard()
-		return nil, err
+		return nil, errors.Join(err, p.stop())
 	}
 	w.say("%s is primary of all slots and holds them, loaded in %v", id, time.Since(began).Round(time.Millisecond))
 	return p, nil
@@ -172,7 +182,9 @@ func (w *world) die(ctx context.Context, p, r *process) error {
 	}
 	s := r.Status()
 	died := time.Now()
-	p.stopHard()
+	if err := p.kill(); err != nil {
+		return err
+	}
 	w.say("n1 was stopped hard while n2 was %v (%v), recovering: %v", s.State, s.Phase, s.State.Info().Recovering)
 	err := <-attach
 	if err == nil {
