@@ -195,3 +195,27 @@ func TestRaftFailover(t *testing.T) {
 		})
 	}
 }
+
+// A planned hand-over and a shutdown, decided by voters: clients see no error, and nothing is lost.
+func TestRaftHandOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newRaftCluster(t, 3, "", true)
+		lead := c.joined()
+		ctx := within(t, time.Hour)
+		w := startWriters(t, c.nodes...)
+		for range 4 {
+			time.Sleep(300 * time.Millisecond)
+			to := (lead + 1) % 3
+			must(t, c.nodes[lead].HandOver(ctx, c.peers[to].ID))
+			must(t, c.nodes[to].Wait(ctx, func(s kv.Status) bool { return s.State == replica.Primary }))
+			c.inSync(3)
+			lead = to
+		}
+		w.end(t, c.nodes[lead])
+		w = startWriters(t, c.nodes[(lead+1)%3])
+		time.Sleep(300 * time.Millisecond)
+		must(t, c.nodes[lead].Shutdown(ctx))
+		time.Sleep(300 * time.Millisecond)
+		w.end(t, c.nodes[(lead+1)%3])
+	})
+}

@@ -207,13 +207,26 @@ func (c *Coordinator) followLeadership() {
 			}
 			ctx, cancel := context.WithCancel(c.ctx)
 			stop = cancel
-			wg.Go(func() {
-				if err := c.lead(ctx); err != nil && ctx.Err() == nil {
-					c.log.Warn("cannot take over as the leader", "error", err)
-					_ = c.raft.LeadershipTransfer().Error()
-				}
-			})
+			wg.Go(func() { c.takeOver(ctx) })
 		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// takeOver leads until ctx ends. If it cannot begin it tries again: as long as Raft takes this voter for the leader nobody else will.
+func (c *Coordinator) takeOver(ctx context.Context) {
+	for {
+		err := c.lead(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		c.log.Warn("cannot take over as the leader yet", "error", err)
+		t := time.NewTimer(c.opts.Timing.Heartbeat)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -12,7 +13,7 @@ import (
 
 // Kinds of entries in the log, their first byte. They are never used for anything else.
 const (
-	entryCommand = 1 // cluster.EncodeCommand
+	entryCommand = 1 // the leader's term, cluster.EncodeCommand
 	entryGenesis = 2 // the generation that it follows (zero: none), the generation that begins
 )
 
@@ -42,7 +43,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 	}
 	switch body := l.Data[1:]; l.Data[0] {
 	case entryCommand:
-		return f.command(body)
+		return f.command(body, l.Term)
 	case entryGenesis:
 		return f.genesis(body)
 	}
@@ -50,8 +51,20 @@ func (f *fsm) Apply(l *raft.Log) any {
 	return outcome{err: fmt.Errorf("%w: an entry of kind %d", ErrProtocol, l.Data[0])}
 }
 
-func (f *fsm) command(b []byte) outcome {
-	c, err := cluster.DecodeCommand(b)
+func commandEntry(term uint64, cmd []byte) []byte {
+	return append(binary.LittleEndian.AppendUint64([]byte{entryCommand}, term), cmd...)
+}
+
+// command applies a command, if the leader that permitted it is the one in whose term it got into the log. A leader that was deposed and
+// elected again knows nothing of the leases that were granted in between, and what it permitted before may not be permitted any more.
+func (f *fsm) command(b []byte, term uint64) outcome {
+	if len(b) < 8 {
+		return outcome{err: fmt.Errorf("%w: a command of %d bytes", ErrProtocol, len(b))}
+	}
+	if by := binary.LittleEndian.Uint64(b); by != term {
+		return outcome{err: fmt.Errorf("%w: the leader of term %d permitted it, and it is term %d", cluster.ErrStaleCommand, by, term)}
+	}
+	c, err := cluster.DecodeCommand(b[8:])
 	if err != nil {
 		return outcome{err: err}
 	}

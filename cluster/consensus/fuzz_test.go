@@ -113,3 +113,32 @@ func TestErrorsKeepTheirIdentity(t *testing.T) {
 		t.Errorf("an unknown code became %v", err)
 	}
 }
+
+// A command that was permitted in one term, and got into the log in another, changes nothing.
+func TestCommandOfAnotherTerm(t *testing.T) {
+	f := &fsm{views: new(cluster.Publisher)}
+	b, err := cluster.EncodeCommand(cluster.Announce{Node: cluster.NodeInfo{ID: "n", Incarnation: 1, Store: cluster.NewStoreID()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := f.Apply(&raft.Log{Term: 5, Data: commandEntry(4, b)}).(outcome); !errors.Is(out.err, cluster.ErrStaleCommand) || len(f.latest().Nodes) != 0 {
+		t.Fatalf("%+v", out)
+	}
+	if out := f.Apply(&raft.Log{Term: 5, Data: commandEntry(5, b)}).(outcome); out.err != nil || len(f.latest().Nodes) != 1 {
+		t.Fatalf("%+v", out)
+	}
+}
+
+// Whatever is in the log is an outcome, and never a panic.
+func FuzzApply(f *testing.F) {
+	b, err := cluster.EncodeCommand(cluster.Announce{Node: cluster.NodeInfo{ID: "n", Incarnation: 1, Store: cluster.NewStoreID()}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(commandEntry(1, b))
+	f.Add(genesisEntry(cluster.ID{}, cluster.NewID()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := &fsm{views: new(cluster.Publisher), keep: func(cluster.ID) error { return nil }, fault: func(err error) { t.Error(err) }}
+		_ = m.Apply(&raft.Log{Term: 1, Data: b}).(outcome)
+	})
+}

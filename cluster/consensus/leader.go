@@ -16,6 +16,7 @@ import (
 type leadership struct {
 	c    *Coordinator
 	ctx  context.Context
+	term uint64        // Raft's; what is known here holds in this one only
 	turn chan struct{} // holds a token while a command is being decided: what is permitted and what is decided have one order
 	kick chan struct{}
 
@@ -35,13 +36,17 @@ type want struct {
 
 // lead carries the leadership out until ctx ends. Everything that earlier leaders had committed is known here when it begins.
 func (c *Coordinator) lead(ctx context.Context) error {
+	term := c.raft.CurrentTerm()
 	if err := c.raft.Barrier(c.patience()).Error(); err != nil {
 		return fmt.Errorf("barrier: %w", err)
 	}
 	if err := c.beginGeneration(); err != nil {
 		return err
 	}
-	l := &leadership{c: c, ctx: ctx, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), want: make(chan struct{}, 1),
+	if c.raft.CurrentTerm() != term {
+		return fmt.Errorf("%w: term %d is over", errNotLeader, term)
+	}
+	l := &leadership{c: c, ctx: ctx, term: term, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), want: make(chan struct{}, 1),
 		ctl: cluster.NewController(c.opts.Cluster, c.fsm.latest(), c.clock.Now())}
 	c.leading.Store(l)
 	defer c.leading.CompareAndSwap(l, nil)
@@ -135,7 +140,7 @@ func (l *leadership) propose(ctx context.Context, cmd cluster.Command) (cluster.
 		release()
 		return cluster.View{}, err
 	}
-	f := l.c.raft.Apply(append([]byte{entryCommand}, b...), l.c.patience())
+	f := l.c.raft.Apply(commandEntry(l.term, b), l.c.patience())
 	done := make(chan struct{})
 	l.c.wg.Go(func() { // the turn lasts until the outcome is known, also if nobody waits any more
 		defer release()
@@ -220,6 +225,9 @@ func (l *leadership) grant() {
 		l.wants = nil
 		l.mu.Unlock()
 		err := l.c.raft.Barrier(l.c.patience()).Error()
+		if err == nil && l.c.raft.CurrentTerm() != l.term {
+			err = errNotLeader // it leads, but as another
+		}
 		l.answer(wants, err)
 	}
 }
@@ -251,6 +259,9 @@ func (l *leadership) leaseLeft(ctx context.Context, g cluster.GroupID) (time.Dur
 	f := l.c.raft.Barrier(l.c.patience()) // another leader may have granted one since
 	if err := wait(ctx, l.c, f); err != nil {
 		return 0, err
+	}
+	if l.c.raft.CurrentTerm() != l.term {
+		return 0, errNotLeader
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
