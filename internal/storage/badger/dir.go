@@ -176,7 +176,11 @@ func (d *directory) close(clean bool) error {
 	return errors.Join(err, unlock(d.lock))
 }
 
-var names = regexp.MustCompile(`^(store|staging)-([1-9][0-9]{0,18})$`)
+var (
+	names = regexp.MustCompile(`^(store|staging)-([1-9][0-9]{0,18})$`)
+	// listed are the names that META lists: files of a database's that do not change.
+	listed = regexp.MustCompile(`^store-[1-9][0-9]{0,18}/(MANIFEST|[0-9]{6,20}\.(sst|vlog))$`)
+)
 
 // ours reports whether a name is one that this package gives, and the number in it.
 func ours(name string) (bool, uint64) {

@@ -229,7 +229,7 @@ func (b *batch) copy(data []byte, counts func(*record.Record) bool) error {
 	for off := 0; off < len(data); {
 		r, n, err := record.Decode(data[off:])
 		if err != nil {
-			return err
+			return damaged("at byte %d of what was staged: %w", off, err)
 		}
 		off += n
 		if !counts(&r) {

@@ -199,7 +199,7 @@ func decodeMarks(b []byte) (marks []mark, err error) {
 	return marks, d.end("marks")
 }
 
-// fields reads what the functions above wrote. The first fault sticks.
+// fields reads what the functions above wrote. The first fault sticks, and nothing is read behind it.
 type fields struct {
 	b   []byte
 	err error
@@ -209,6 +209,7 @@ func (d *fields) fail(f string, args ...any) {
 	if d.err == nil {
 		d.err = fmt.Errorf(f, args...)
 	}
+	d.b = nil
 }
 
 func (d *fields) byte() byte {

@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,19 +95,23 @@ func (d *directory) read(o *Options) error {
 		return fmt.Errorf("read %s: %w", d.file(metaFile), diskError(d.path, err))
 	}
 	var m metaData
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if err := dec.Decode(&m); err != nil {
+	if err := json.Unmarshal(b, &m); err != nil {
 		return damaged("%s: %w", d.file(metaFile), err)
 	}
 	switch {
 	case m.Format > dirFormat:
 		return foreign("%s has format %d, this release knows %d; use a newer release", d.path, m.Format, dirFormat)
-	case m.Format < 1 || m.Node == "" || m.Store.IsZero():
+	case m.Format < 1 || m.Node == "" || len(m.Node) > cluster.MaxNodeID || m.Store.IsZero():
 		return damaged("%s is not complete", d.file(metaFile))
 	case o.Node != "" && o.Node != m.Node:
 		return foreign("%s belongs to node %q, this is node %q; name the directory of this one, or an empty one", d.path, m.Node, o.Node)
 	case o.Cluster != "" && m.Cluster != "" && o.Cluster != m.Cluster:
 		return foreign("%s belongs to cluster %q, this is cluster %q; name the directory of this one, or an empty one", d.path, m.Cluster, o.Cluster)
+	}
+	for name := range m.Files {
+		if !listed.MatchString(name) {
+			return damaged("%s names the file %q", d.file(metaFile), name)
+		}
 	}
 	if m.Cluster == "" {
 		m.Cluster = o.Cluster

@@ -2,6 +2,7 @@ package badger
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/hessonite/kv/cluster"
 )
@@ -74,6 +75,11 @@ func decodePlan(b []byte) (*plan, error) {
 		sh.segs = d.segments()
 	}
 	p.log = d.segments()
+	for i := range p.shards {
+		if n := p.shards[i].logFrom; n < 0 || n > len(p.log) {
+			d.fail("shard %d takes the log from part %d of %d", i, n, len(p.log))
+		}
+	}
 	return p, d.end("plan of an install")
 }
 
@@ -114,7 +120,7 @@ func decodeMarker(b []byte) (m marker, err error) {
 	if err := d.end("marker of an install"); err != nil {
 		return m, err
 	}
-	if _, n := ours(m.spool); n == 0 {
+	if _, n := ours(m.spool); n == 0 || !strings.HasPrefix(m.spool, spoolPrefix) {
 		return m, damaged("marker of an install that names %q", m.spool)
 	}
 	m.plan = segs[0]

@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -71,6 +72,10 @@ func openSpool(d *directory, name string) (*spool, error) {
 		return nil, errors.Join(fmt.Errorf("look at a staging file: %w", diskError(d.path, err)), f.Close())
 	}
 	s.end.Store(info.Size())
+	magic := make([]byte, len(spoolMagic))
+	if _, err := f.ReadAt(magic, 0); err != nil || !bytes.Equal(magic, spoolMagic) {
+		return nil, errors.Join(damaged("%s does not begin as a staging file does", s.path), f.Close())
+	}
 	return s, nil
 }
 

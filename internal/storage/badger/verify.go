@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
 
@@ -24,9 +25,6 @@ import (
 
 // Badger trusts its files: one that is cut short ends the process when it is opened, a bad block is taken for keys that are not there, and
 // tables that a damaged MANIFEST does not name are removed. So everything is looked at before Badger gets it.
-
-// manifestFile is Badger's list of its tables.
-const manifestFile = "MANIFEST"
 
 // verifyWorkers is how many tables are read at a time.
 const verifyWorkers = 2
@@ -74,28 +72,6 @@ func (d *directory) verifySizes() error {
 	return nil
 }
 
-// readManifest is the list of tables, and whether the last entry of the file is cut short: by a loss of power while it was written, which
-// Badger can deal with, or by something worse.
-func readManifest(path string) (tables map[uint64]badger.TableManifest, torn bool, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, damaged("it is missing")
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	defer f.Close()
-	m, end, err := badger.ReplayManifestFile(f, 0, badger.Options{})
-	if err != nil {
-		return nil, false, damaged("%w", err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, false, err
-	}
-	return m.Tables, end < info.Size(), nil
-}
-
 // verifyTables reads every table, and checks all its checksums.
 func verifyTables(ctx context.Context, dir string, tables map[uint64]badger.TableManifest) error {
 	ids := slices.Sorted(maps.Keys(tables))
@@ -131,22 +107,27 @@ func verifyTable(path string, id uint64, m badger.TableManifest) error {
 	if err != nil {
 		return fmt.Errorf("read a table: %w", diskError(path, err))
 	}
-	if err := verifyFooter(data); err != nil {
-		return damaged("table %s: %w", path, err)
+	index, err := verifyFooter(data)
+	if err == nil {
+		err = verifyBlocks(data, index, id, m)
 	}
-	if err := verifyBlocks(data, id, m); err != nil {
+	if err != nil {
 		return damaged("table %s: %w", path, err)
 	}
 	return nil
 }
 
-// verifyBlocks checks the blocks of a table whose footer is sound. Badger fails on a bad one by an error or by a panic.
-func verifyBlocks(data []byte, id uint64, m badger.TableManifest) (err error) {
+// verifyBlocks checks the blocks of a table whose footer is sound. Badger fails on a bad one by an error or by a panic, and on an index without
+// blocks it ends the process.
+func verifyBlocks(data, index []byte, id uint64, m badger.TableManifest) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("a block does not decode: %v", r)
 		}
 	}()
+	if fb.GetRootAsTableIndex(index, 0).OffsetsLength() == 0 {
+		return errors.New("the index names no blocks")
+	}
 	t, err := table.OpenInMemoryTable(data, id, &table.Options{ChkMode: options.NoVerification, Compression: m.Compression})
 	if err != nil {
 		return err
@@ -155,8 +136,8 @@ func verifyBlocks(data []byte, id uint64, m badger.TableManifest) (err error) {
 }
 
 // verifyFooter checks the end of a table, which Badger reads without looking: from the back, the length of a checksum, the checksum (a
-// protocol buffer: 1 the algorithm, 2 the sum), the length of the index, the index.
-func verifyFooter(data []byte) error {
+// protocol buffer: 1 the algorithm, 2 the sum), the length of the index, the index, which it returns.
+func verifyFooter(data []byte) (index []byte, err error) {
 	cut := func() []byte { // takes a length and what it is the length of from the end
 		if len(data) < 4 {
 			return nil
@@ -170,36 +151,12 @@ func verifyFooter(data []byte) error {
 	}
 	sum, err := decodeChecksum(cut())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if index := cut(); len(index) == 0 || uint64(crc32.Checksum(index, crc32.MakeTable(crc32.Castagnoli))) != sum {
-		return errors.New("the index is damaged, or the file was cut short")
+	if index = cut(); len(index) == 0 || uint64(crc32.Checksum(index, castagnoli)) != sum {
+		return nil, errors.New("the index is damaged, or the file was cut short")
 	}
-	return nil
-}
-
-// decodeChecksum reads a checksum of CRC-32C, the only algorithm that is used here.
-func decodeChecksum(b []byte) (sum uint64, err error) {
-	bad := errors.New("the footer is damaged, or the file was cut short")
-	if len(b) == 0 {
-		return 0, bad
-	}
-	for len(b) > 0 {
-		tag, n := b[0], 0
-		var v uint64
-		if v, n = binary.Uvarint(b[1:]); n <= 0 {
-			return 0, bad
-		}
-		switch {
-		case tag == 1<<3 && v == 0:
-		case tag == 2<<3:
-			sum = v
-		default:
-			return 0, bad
-		}
-		b = b[1+n:]
-	}
-	return sum, nil
+	return index, nil
 }
 
 // openError is why Badger did not open a database whose files are sound as far as they can be looked at.
