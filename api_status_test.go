@@ -139,7 +139,7 @@ func TestInfoInEveryPhaseAndKind(t *testing.T) {
 				if s.Sync.Kind != kind || s.Sync.Percent != 100 || s.Sync.LeftBytes != 0 || s.Sync.TotalBytes != s.Sync.ReadBytes || s.Sync.ReadBytes == 0 || s.Sync.Err != nil {
 					t.Errorf("done: %+v", s.Sync)
 				}
-				if len(steps) < 2 {
+				if len(steps) < 2 && kind != "log" || len(steps) == 0 { // of a log some steps may pass before the state is known
 					t.Errorf("seen at %v", steps)
 				}
 				if kind == "full" && (len(readAt) < 2 || slices.Max(readAt) == 0) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/dgraph-io/badger/v4/table"
+
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/storage"
 )
@@ -196,11 +198,16 @@ func ours(name string) (bool, uint64) {
 	return err == nil, n
 }
 
-// sizes are the lengths of the base's files; with all unset only of those that will never change.
+// sizes are the lengths of the base's files; with all unset only of those that will never change: tables that MANIFEST names, since others may be
+// about to be written, and value logs but the newest.
 func (d *directory) sizes(all bool) (map[string]int64, error) {
 	name, err := d.current()
 	if err != nil {
 		return nil, err
+	}
+	tables, _, err := readManifest(filepath.Join(d.file(name), manifestFile))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(d.file(name), manifestFile), diskError(d.path, err))
 	}
 	list, err := os.ReadDir(d.file(name))
 	if err != nil {
@@ -209,7 +216,12 @@ func (d *directory) sizes(all bool) (map[string]int64, error) {
 	files, newest := map[string]int64{}, ""
 	for _, f := range list {
 		ext := filepath.Ext(f.Name())
-		fixed := ext == ".sst" || ext == ".vlog"
+		fixed := ext == ".vlog"
+		if ext == ".sst" {
+			id, ok := table.ParseFileID(f.Name())
+			_, listed := tables[id]
+			fixed = ok && listed
+		}
 		if !fixed && !(all && f.Name() == manifestFile) {
 			continue
 		}
