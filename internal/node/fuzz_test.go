@@ -127,12 +127,12 @@ func FuzzError(f *testing.F) {
 func FuzzRequest(f *testing.F) {
 	head := encoded(func(e *encoder) { e.u8(uint8(reqGet)); e.u64(0); e.u64(0); e.u64(1) })
 	f.Add(head, encoded(func(e *encoder) { e.readOptions(ReadOptions{}); e.bytes([]byte("k")) }))
-	f.Add([]byte{uint8(reqWrite), 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, encoded(func(e *encoder) {
+	f.Add([]byte{uint8(reqWrite), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, encoded(func(e *encoder) {
 		e.bool(false)
 		e.u8(0)
 		e.ops([]Op{{Key: []byte("k"), Value: []byte("v")}})
 	}))
-	f.Add([]byte{uint8(reqScan), 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, encoded(func(e *encoder) {
+	f.Add([]byte{uint8(reqScan), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, encoded(func(e *encoder) {
 		e.readOptions(ReadOptions{})
 		e.bytes(nil)
 		e.u16(0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -96,10 +97,16 @@ func TestErrorCutShort(t *testing.T) {
 // bareNode is a node that serves nothing and runs nothing.
 func bareNode() *Node {
 	n := &Node{cfg: Config{ID: "n1"}, log: hclog.NewNullLogger(), ctx: context.Background()}
+	n.keep = &keep{n: n, keeper: shortLease{}}
 	n.state.Store(&snapshot{machine: replica.Machine{State: replica.Unassigned}})
 	n.routes.Store(newRoutes(cluster.View{}))
 	return n
 }
+
+// shortLease is a keeper whose leases are over at once, so that nobody waits for one.
+type shortLease struct{ cluster.Keeper }
+
+func (shortLease) Lease() time.Duration { return time.Microsecond }
 
 func frame(head, body []byte) transport.Frame { return transport.Frame{Head: head, Body: body} }
 
