@@ -3,7 +3,9 @@ package node
 import (
 	"bytes"
 	"errors"
+	"math"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/hessonite/kv/cluster"
@@ -125,22 +127,14 @@ func FuzzError(f *testing.F) {
 
 // FuzzRequest: whatever a peer sends as a request is refused or answered, by a node that is alone.
 func FuzzRequest(f *testing.F) {
-	head := encoded(func(e *encoder) { e.u8(uint8(reqGet)); e.u64(0); e.u64(0); e.u64(1) })
-	f.Add(head, encoded(func(e *encoder) { e.readOptions(ReadOptions{}); e.bytes([]byte("k")) }))
-	f.Add([]byte{uint8(reqWrite), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, encoded(func(e *encoder) {
-		e.bool(false)
-		e.u8(0)
-		e.ops([]Op{{Key: []byte("k"), Value: []byte("v")}})
-	}))
-	f.Add([]byte{uint8(reqScan), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, encoded(func(e *encoder) {
-		e.readOptions(ReadOptions{})
-		e.bytes(nil)
-		e.u16(0)
-		e.u16(100)
-		e.bytes(nil)
-		e.u16(10)
-	}))
+	for name, b := range goldenLines(f) {
+		if x, ok := strings.CutSuffix(name, ", head"); ok {
+			f.Add(b, goldenLines(f)[x+", body"])
+			f.Add(b[:len(b)/2], goldenLines(f)[x+", body"])
+		}
+	}
 	n := bareNode()
+	n.routes.Store(&routes{version: math.MaxUint64}) // so that no request comes from a later view, which is waited for
 	f.Fuzz(func(t *testing.T, head, body []byte) {
 		var id, answer []byte
 		var err error
