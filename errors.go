@@ -8,24 +8,28 @@ import (
 	"github.com/hessonite/kv/internal/storage"
 )
 
-// Errors. Match with errors.Is; they are the same whether the node served a request itself or forwarded it. Unless it says
-// otherwise, an operation that failed has not happened and may be repeated as it is.
+// Errors. Match with errors.Is; those of reads and writes are the same whether the node served the request itself or forwarded it, but for what
+// ErrStorage comes with. An operation that failed has not happened and may be repeated as it is, unless ErrUnconfirmed matches too or the
+// error's comment says otherwise. docs/errors.md tells more of each.
 var (
 	// ErrNotFound: the key holds nothing. Do not retry.
 	ErrNotFound = node.ErrNotFound
-	// ErrConflict: a condition was not met; errors.As finds a *ConflictError. Look at the key and decide again.
+	// ErrConflict: a condition was not met; errors.As finds a *ConflictError. Look at the key and decide again. Of Failover and HandOver:
+	// another node has become the primary, or the hand-over was cancelled.
 	ErrConflict = node.ErrConflict
 	// ErrCrossGroup: the keys of a batch are not all held by one group. Give them one {tag}.
 	ErrCrossGroup = node.ErrCrossGroup
-	// ErrNoOwner: nobody can be asked for the slot now; errors.As may find a *MovedError. Retry when the view has changed.
+	// ErrNoOwner: nobody can be asked for the slot now: it is not assigned, its group has no primary, or the primary cannot be reached; errors.As may
+	// find a *MovedError. Retry when the view has changed.
 	ErrNoOwner = node.ErrNoOwner
 	// ErrRecovering: the node is a replica that is not, or not yet, fresh enough. Retry, or read from the primary.
 	ErrRecovering = node.ErrRecovering
 	// ErrFenced: the primary has no lease at the moment. Retry.
 	ErrFenced = node.ErrFenced
-	// ErrNoQuorum: the coordinator does not decide. Always together with ErrUnconfirmed.
+	// ErrNoQuorum: the coordinator does not decide. Together with ErrUnconfirmed the command may yet be decided; without it (HandOver) it is known
+	// that it was not.
 	ErrNoQuorum = node.ErrNoQuorum
-	// ErrBusy: another operator's command is under way on this node. Retry when it is done.
+	// ErrBusy: another operator's command is under way on this node, or a detachment is not decided yet. Retry when it is done.
 	ErrBusy = node.ErrBusy
 	// ErrNotEnoughReplicas: fewer members are in sync than Options.MinInSync asks for. Nothing was applied, unless
 	// ErrUnconfirmed matches too.
@@ -37,35 +41,41 @@ var (
 	ErrTooLarge = node.ErrTooLarge
 	// ErrEmptyKey: a key has at least one byte. Do not retry.
 	ErrEmptyKey = node.ErrEmptyKey
-	// ErrFull: Options.MaxMemory is used up. Delete something, or raise it.
+	// ErrFull: Options.MaxMemory is used up, or the disk is nearly full. Deletions are still taken. Delete something, make room, or raise the
+	// limit.
 	ErrFull = node.ErrFull
-	// ErrStorage: the node's storage failed; the node is Failed until it is Reset or opened anew. The operation may have happened.
+	// ErrStorage: the node's storage failed. A node that runs is Failed until it is Reset or opened anew; one that is being opened is not opened. A
+	// write has not happened, unless ErrUnconfirmed matches too; of a Reset or Restore it is not known how far it came.
 	ErrStorage = node.ErrStorage
-	// ErrLocked: another process has Options.Dir open. It comes with ErrStorage, as do the three below, and nothing in the directory
-	// was touched. Stop that process, or name another directory.
+	// ErrLocked: another process has Options.Dir open. It comes with ErrStorage, as do the three below, which are told by this node of its own
+	// directory and never forwarded. Nothing was touched. Stop that process, or name another directory.
 	ErrLocked = storage.ErrLocked
-	// ErrForeign: Options.Dir holds something else, or the data of another node or cluster. Name the right directory.
+	// ErrForeign: Options.Dir holds something else, or the data of another node or cluster, or of a newer release. Nothing was touched. Name
+	// the right directory.
 	ErrForeign = storage.ErrForeign
 	// ErrDamaged: a file in Options.Dir is missing, cut short or fails verification. Restore a backup into an empty directory, or open an empty one
 	// and let it follow the primary.
 	ErrDamaged = storage.ErrDamaged
 	// ErrDisk: the disk is full, read-only or broken, or the process may not write there. Make room or repair it, and open the node again.
 	ErrDisk = storage.ErrDisk
-	// ErrVersionGone: a Version is not on the history that this node has: a failover has dropped it, or it is of another group.
+	// ErrVersionGone: a Version is not on the history that this node has: a failover has dropped it, or it is of another group. Of Backup also: the
+	// deletions since then are forgotten. Do not retry with that version.
 	ErrVersionGone = node.ErrVersionGone
 	// ErrClosed: the node was closed.
 	ErrClosed = node.ErrClosed
 	// ErrBadBackup: what Restore was given is no backup, is damaged, or does not fit on the one before it; errors.As may find a
 	// *checkpoint.FileError with the place. Nothing was changed.
 	ErrBadBackup = node.ErrBadBackup
-	// ErrInvalid: an argument or option that can never be right. Do not retry.
+	// ErrInvalid: an argument or option that can never be right, or a command that makes no sense in the state that the node is in; errors.As finds
+	// an *OpError that says how to get where it does. Do not retry as it is.
 	ErrInvalid = node.ErrInvalid
 )
 
 // The types below have the fields of those of package node, which holds their texts and what they match: the compiler sees to it that they
 // stay the same. They are no aliases, since a user could not look those up.
 
-// MovedError says who serves a slot that this node does not. NodeID is "" if nobody does; it matches ErrNoOwner then.
+// MovedError says who serves a slot that this node does not: the answer to a request with LocalOnly. NodeID is "" if nobody does; it matches
+// ErrNoOwner then, and only then.
 type MovedError struct {
 	Slot   cluster.Slot
 	NodeID cluster.NodeID
@@ -88,14 +98,14 @@ func (e *ConflictError) Error() string { return (*node.ConflictError)(e).Error()
 // Is makes a ConflictError match ErrConflict.
 func (e *ConflictError) Is(target error) bool { return (*node.ConflictError)(e).Is(target) }
 
-// OpError is a failed operator's command: what was tried with whom, why it failed (Unwrap), what to do about it, and whether the
-// cause goes away by itself.
+// OpError is a failed operator's command, backups and restores included: what was tried with whom, why it failed (Unwrap), what to do about it, and
+// whether the cause is known to go away by itself.
 type OpError struct {
 	Op    string
 	Peer  cluster.NodeID // "" if no other node was concerned
 	Err   error
 	Hint  string // "" if there is nothing to add
-	Heals bool
+	Heals bool   // false: it does not, or that is not known
 }
 
 func (e *OpError) Error() string { return (*node.OpError)(e).Error() }
