@@ -19,6 +19,7 @@ import (
 )
 
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	eachStore(t, func(t *testing.T, open func(...func(*kv.Options)) *kv.Node) {
 		ctx := within(t, time.Minute)
 		a, b := open(), open()
@@ -78,6 +79,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 // Everything that happened between a full backup and incremental ones is there after a restore of the chain, deletions included.
 func TestIncrementalBackups(t *testing.T) {
+	t.Parallel()
 	eachStore(t, func(t *testing.T, open func(...func(*kv.Options)) *kv.Node) {
 		ctx := within(t, time.Minute)
 		seed := rand.Uint64()
@@ -247,6 +249,7 @@ func (b *accounts) wantSum(t testing.TB, n *kv.Node) {
 
 // Backups that are made while batches change several shards hold each of these whole or not at all.
 func TestBackupUnderLoad(t *testing.T) {
+	t.Parallel()
 	eachStore(t, func(t *testing.T, open func(...func(*kv.Options)) *kv.Node) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)

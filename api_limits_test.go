@@ -91,6 +91,7 @@ func TestScenario38(t *testing.T) {
 }
 
 func TestMaxMemory(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(o *kv.Options) { o.MaxMemory = 24 << 20 }, func(t *testing.T, w *world) {
 		value := make([]byte, 64<<10)
 		var err error

@@ -21,6 +21,7 @@ import (
 
 // Whatever is wrong with a file, wherever it is: the restore says so, and the node is what it was.
 func TestRestoreOfDamagedFiles(t *testing.T) {
+	t.Parallel()
 	eachStore(t, func(t *testing.T, open func(...func(*kv.Options)) *kv.Node) {
 		ctx := within(t, 5*time.Minute)
 		seed := rand.Uint64()
@@ -297,6 +298,7 @@ func TestReadsDuringARestore(t *testing.T) {
 
 // There must be room for the old and the new.
 func TestRestoreThatDoesNotFit(t *testing.T) {
+	t.Parallel()
 	eachStore(t, func(t *testing.T, open func(...func(*kv.Options)) *kv.Node) {
 		a := open()
 		b := open(func(o *kv.Options) { o.MaxMemory = 4 << 20 })

@@ -246,6 +246,7 @@ func (m *killModel) check(t *testing.T, n *kv.Node, open [killWriters]killOp) (n
 // Whenever a process is killed, nothing that it acknowledged is lost, batches are whole, no two records have one name, and the directory can
 // be opened in bounded time: by itself, and as a copy that was made at that moment.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))

@@ -17,7 +17,10 @@ import (
 	"github.com/hessonite/kv/replica"
 )
 
-var metaSeeds = flag.Int("metamorphic", 12, "how many seeds TestMetamorphic runs")
+var (
+	metaSeeds = flag.Int("metamorphic", 12, "how many seeds TestMetamorphic runs")
+	metaSeed  = flag.Int64("metamorphic.seed", 0, "the first of them (0: drawn from the clock)")
+)
 
 // metaSystem is one of several stores that are given the same operations, and must give the same answers.
 type metaSystem struct {
@@ -258,6 +261,7 @@ func metaCluster(t *testing.T, name string, opts []kvtest.Option) *metaSystem {
 			}
 			c.WaitState(1-leader, replica.Following)
 			inSync(t, c, 1-leader)
+			synctest.Wait() // the primary knows it, too
 		},
 	}
 }
@@ -265,7 +269,11 @@ func metaCluster(t *testing.T, name string, opts []kvtest.Option) *metaSystem {
 // The same operations give the same answers: in memory and on disk, alone and in a cluster, under any options, and whatever happens to the
 // nodes meanwhile that clients need not know of.
 func TestMetamorphic(t *testing.T) {
-	first := time.Now().UnixNano() % 1e9
+	t.Parallel()
+	first := *metaSeed
+	if first == 0 {
+		first = time.Now().UnixNano() % 1e9
+	}
 	for i := range int64(*metaSeeds) {
 		t.Run(fmt.Sprintf("seed %d", first+i), func(t *testing.T) {
 			bubble(t, func(t *testing.T) { metamorphic(t, uint64(first+i)) })

@@ -157,6 +157,7 @@ func TestScenario36LostQuorum(t *testing.T) {
 
 // The primary's process is gone: another takes over by itself, with all that was acknowledged.
 func TestRaftFailover(t *testing.T) {
+	t.Parallel()
 	for _, disk := range []bool{false, true} {
 		t.Run(fmt.Sprintf("disk %v", disk), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -198,6 +199,7 @@ func TestRaftFailover(t *testing.T) {
 
 // A planned hand-over and a shutdown, decided by voters: clients see no error, and nothing is lost.
 func TestRaftHandOver(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		c := newRaftCluster(t, 3, "", true)
 		lead := c.joined()

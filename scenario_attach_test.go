@@ -244,6 +244,7 @@ func TestScenario07TwoAttaches(t *testing.T) {
 
 // An attach is cancelled, or the node reset, in each state that waits; what arrives late of the old attempt is dropped.
 func TestScenario08CancelledWhileWaiting(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"dial", "dialled", "offer", "answered", "shard", "block", "received", "log", "caughtup", "install"} {
 		for _, how := range []string{"cancel", "reset"} {
 			t.Run(step+"/"+how, func(t *testing.T) {

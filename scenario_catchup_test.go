@@ -145,6 +145,7 @@ func TestScenario18LongerThanTheLog(t *testing.T) {
 
 // A replica that is slower than the writers for a while: the primary's memory stays bounded, nobody starts over, and all end in step.
 func TestScenario19SlowReplica(t *testing.T) {
+	t.Parallel()
 	for _, replicas := range []int{1, 2} {
 		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -191,6 +192,7 @@ func TestScenario19SlowReplica(t *testing.T) {
 
 // A value larger than the ring, the largest batch, a million tiny records.
 func TestScenario20Extremes(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) { o.LogBytes = 1 << 20 }))
 		p := primary(t, c, 0)
@@ -225,6 +227,7 @@ func TestScenario20Extremes(t *testing.T) {
 
 // A link without writes for a day: it stays, its health is known, and the log does not move.
 func TestScenario21IdleLink(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 2)
 		p := primary(t, c, 0)
@@ -246,6 +249,7 @@ func TestScenario21IdleLink(t *testing.T) {
 
 // Random writes, deletions and cuts between a base and its copy: whatever way a replica takes, it ends equal.
 func TestRandomCatchUp(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -92,6 +92,7 @@ func scenario14(t *testing.T, set func(*kv.Options), breakIt, mendIt func(dir st
 
 // A replica on disk restarts while the primary lives: it goes on from its own position. With the primary away it stays a replica, with its data.
 func TestScenario22ReplicaRestarts(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"closed", "killed"} {
 		for _, away := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, primary away %v", how, away), func(t *testing.T) {
@@ -148,6 +149,7 @@ func scenario22(t *testing.T, how string, away bool) {
 
 // All nodes are killed and only a replica returns: its data is there, and it can be promoted by an operator's word.
 func TestScenario37OnlyAReplicaReturns(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		c := kvtest.NewCluster(t, 3, kvtest.OnDisk(), kvtest.WithCoordinator(cluster.WithAutoFailover(false)))
 		p := primary(t, c, 0)
@@ -186,6 +188,7 @@ func TestScenario37OnlyAReplicaReturns(t *testing.T) {
 
 // Reads by AtLeast on a replica, after writes at the primary, across failovers: they see the write, wait, or fail, and are never older.
 func TestScenario39AtLeastAcrossFailover(t *testing.T) {
+	t.Parallel()
 	bothEngines(t, func(t *testing.T, opts ...kvtest.Option) {
 		c := newCluster(t, 3, opts...)
 		primary(t, c, 0)
@@ -243,6 +246,7 @@ func TestScenario39AtLeastAcrossFailover(t *testing.T) {
 
 // A client repeats a write of unknown outcome with IfVersion, across failovers: it is applied once, or conflicts; never twice.
 func TestScenario40RetryWithVersion(t *testing.T) {
+	t.Parallel()
 	bothEngines(t, func(t *testing.T, opts ...kvtest.Option) {
 		opts = append(opts, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
 		c := newCluster(t, 3, opts...)
@@ -380,6 +384,7 @@ func TestScenario42KilledBeforeTheCommit(t *testing.T) {
 // A key is overwritten with a TTL, expires and is purged; a node that was away gets a delta; then a node whose clock is two seconds behind is
 // promoted: the key stays gone for every reader.
 func TestScenario43ExpiredAndAClockBehind(t *testing.T) {
+	t.Parallel()
 	bothEngines(t, func(t *testing.T, opts ...kvtest.Option) {
 		opts = append(opts, kvtest.WithOptions(func(i int, o *kv.Options) {
 			o.LogBytes = 8 << 10
@@ -432,6 +437,7 @@ func TestScenario43ExpiredAndAClockBehind(t *testing.T) {
 // A replica with a base is getting a delta when its primary dies: its base is still one consistent prefix and can be promoted, and no half of
 // the delta is visible, before or later.
 func TestScenario45DeltaCutByDeath(t *testing.T) {
+	t.Parallel()
 	bothEngines(t, func(t *testing.T, opts ...kvtest.Option) {
 		g := newGate()
 		var armed atomic.Bool

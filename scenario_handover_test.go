@@ -213,6 +213,7 @@ func (s *slowPromotes) Propose(ctx context.Context, c cluster.Command) (cluster.
 // The deadline of a hand-over passes while its promote is being decided: never do two serve. Either the old primary has its cancel ordered,
 // and the promote fails for ever, or it stays fenced.
 func TestScenario47DeadlineWhilePromoteIsDecided(t *testing.T) {
+	t.Parallel()
 	for _, when := range []string{"before the cancel", "after the cancel"} {
 		t.Run("the promote is decided "+when, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

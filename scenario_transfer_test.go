@@ -79,6 +79,7 @@ func fillTags(t *testing.T, n *kv.Node, tags, count, size int) {
 // The stream is cut at a hundred seeded points: until the end nothing but the old data is there, and no block that has arrived is
 // sent again.
 func TestScenario11CutAtHundredPoints(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		const seed = 11
 		rnd := rand.New(rand.NewPCG(seed, 0))
@@ -169,6 +170,7 @@ func TestScenario12OtherHistory(t *testing.T) {
 
 // Damage in the stream is found, counted and retried, and never installed.
 func TestScenario13DamagedStream(t *testing.T) {
+	t.Parallel()
 	faults := map[string]func(f *transport.Frame, old *transport.Frame) transport.Verdict{
 		"flipped bit in a block": func(f, _ *transport.Frame) transport.Verdict {
 			f.Body = slices.Clone(f.Body)

@@ -26,6 +26,8 @@ func (n *Node) propose(ctx context.Context, build func(cluster.View) (cluster.Co
 			return v, nil
 		case try < 100 && ctx.Err() == nil && !errors.Is(err, cluster.ErrUnavailable) && n.coord.View().Version != decidedOn:
 			continue // it was refused on what is no longer the present view: look again
+		case try < 100 && errors.Is(err, cluster.ErrStaleCommand) && n.waitView(ctx, func(v cluster.View) bool { return v.Version != decidedOn }) == nil:
+			continue // the coordinator knows a newer one, which is on its way here
 		case errors.Is(err, cluster.ErrUnavailable):
 			return v, fmt.Errorf("%w: %w: %w", ErrUnconfirmed, ErrNoQuorum, err)
 		case ctx.Err() != nil:

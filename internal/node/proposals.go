@@ -177,15 +177,15 @@ func (p *proposals) gone(r *reign, id cluster.MemberID) {
 	}
 }
 
-// run proposes what is wanted until ctx ends. What failed is tried again after a while, or as soon as the view has changed: the same on
-// the same view would be refused again, at once.
+// run proposes what is wanted until ctx ends. The same is proposed again after a while, or as soon as the view has changed: on the same view
+// it would be refused again at once, or was decided by one that is on its way here.
 func (p *proposals) run(ctx context.Context) error {
 	retry := time.NewTimer(p.n.cfg.RetryMin)
 	defer retry.Stop()
-	var failed struct {
-		times int
-		view  uint64
-		until time.Time
+	var last struct {
+		failures int // one after the other
+		view     uint64
+		until    time.Time
 	}
 	for {
 		select {
@@ -198,7 +198,7 @@ func (p *proposals) run(ctx context.Context) error {
 			continue
 		}
 		seen := p.n.coord.View().Version
-		if failed.times > 0 && failed.view == seen && time.Now().Before(failed.until) {
+		if last.view == seen && time.Now().Before(last.until) {
 			continue
 		}
 		p.mu.Lock()
@@ -219,15 +219,18 @@ func (p *proposals) run(ctx context.Context) error {
 			}
 			refused = refused || err != nil
 		}
-		switch {
-		case refused:
-			pause := min(p.pace(), p.n.cfg.RetryMin<<min(failed.times, 16))
-			failed.times, failed.view, failed.until = failed.times+1, seen, time.Now().Add(pause)
-			retry.Reset(pause)
-		case len(want) > 0:
-			failed.times = 0
+		if len(want) == 0 {
+			continue
+		}
+		pause := min(p.pace(), p.n.cfg.RetryMin<<min(last.failures, 16))
+		last.view, last.until = seen, time.Now().Add(pause)
+		if refused {
+			last.failures++
+		} else {
+			last.failures = 0
 			p.n.drv.kick()
 		}
+		retry.Reset(pause)
 	}
 }
 

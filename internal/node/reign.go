@@ -164,6 +164,14 @@ func (g *reign) requires(id cluster.MemberID) bool {
 	return g.required[id] != nil
 }
 
+// counts reports whether a member is in the in-sync set as this reign knows it from the view.
+func (g *reign) counts(id cluster.MemberID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.required[id]
+	return r != nil && r.inView
+}
+
 // reached reports whether a member's base has reached lsn.
 func (g *reign) reached(id cluster.MemberID, lsn cluster.LSN) bool {
 	g.mu.Lock()

@@ -183,7 +183,7 @@ func (n *Node) Status() Status {
 	switch info := snap.machine.Info(); {
 	case info.Role == replica.RolePrimary && snap.reign != nil:
 		s.LSN, s.Commit = end, snap.reign.committed()
-		s.Replicas = n.replicas(g, end)
+		s.Replicas = n.replicas(g, snap.reign, end)
 		if l := snap.reign.writeLimit.Load(); l != nil {
 			s.WriteRate = int64(l.rate)
 		}
@@ -200,7 +200,8 @@ func (n *Node) Status() Status {
 	return s
 }
 
-func (n *Node) replicas(g cluster.Group, end cluster.LSN) []ReplicaStatus {
+// replicas are the members of the group as its primary sees them. In sync are those that its writes count, a moment after the view does.
+func (n *Node) replicas(g cluster.Group, reign *reign, end cluster.LSN) []ReplicaStatus {
 	linked := map[cluster.MemberID]*session{}
 	for _, s := range n.sessions.list() {
 		linked[s.member] = s
@@ -210,7 +211,7 @@ func (n *Node) replicas(g cluster.Group, end cluster.LSN) []ReplicaStatus {
 		if m.MemberID == g.Primary {
 			continue
 		}
-		r := ReplicaStatus{Node: m.Node, Store: m.Store, InSync: m.InSync}
+		r := ReplicaStatus{Node: m.Node, Store: m.Store, InSync: m.InSync && reign.counts(m.MemberID)}
 		if s := linked[m.MemberID]; s != nil {
 			r.Linked = true
 			r.LSN, r.LagBytes, r.LastAck = s.position()
