@@ -23,7 +23,8 @@ import (
 // Errors are one set: each is itself only, whatever way it came.
 func TestErrorsAreDistinct(t *testing.T) {
 	all := []error{kv.ErrNotFound, kv.ErrConflict, kv.ErrCrossGroup, kv.ErrNoOwner, kv.ErrRecovering, kv.ErrFenced, kv.ErrNoQuorum, kv.ErrBusy,
-		kv.ErrNotEnoughReplicas, kv.ErrUnconfirmed, kv.ErrTooLarge, kv.ErrEmptyKey, kv.ErrFull, kv.ErrStorage, kv.ErrVersionGone, kv.ErrClosed, kv.ErrInvalid}
+		kv.ErrNotEnoughReplicas, kv.ErrUnconfirmed, kv.ErrTooLarge, kv.ErrEmptyKey, kv.ErrFull, kv.ErrStorage, kv.ErrVersionGone, kv.ErrClosed, kv.ErrInvalid,
+		kv.ErrLocked, kv.ErrForeign, kv.ErrDamaged, kv.ErrDisk, kv.ErrBadBackup}
 	for i, a := range all {
 		for j, b := range all {
 			if errors.Is(a, b) != (i == j) {

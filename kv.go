@@ -28,8 +28,9 @@ type Item struct {
 // standaloneLease is as long as a lease can be: nobody else can ask for it.
 const standaloneLease = cluster.MaxLease
 
-// Open opens a node. ctx bounds Open only. It returns when the node's state is loaded and its loops run, and waits for neither peers nor
-// a quorum (Ready does); a standalone node serves when Open returns.
+// Open opens a node. ctx bounds Open only. It returns when the node's state is loaded and its loops run. For the coordinator it waits five
+// seconds, and two leases if a former process under this ID may still be thought alive; without a quorum it goes on then (Ready waits for one).
+// A standalone node serves when Open returns.
 func Open(ctx context.Context, opts Options) (*Node, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err

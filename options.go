@@ -35,14 +35,15 @@ type Options struct {
 	// ErrNotEnoughReplicas. 0 and 1: the primary alone will do.
 	MinInSync int
 	// MaxMemory is the number of bytes that entries and their index may take; above it writes are refused with ErrFull, deletions
-	// are not. With Dir it bounds the entries on the disk. 0: no limit.
+	// are not. With Dir it bounds the entries on the disk. LogBytes come on top. 0: no limit.
 	MaxMemory int64
 	// LogBytes is the size of the log that replicas catch up from; one that is further behind gets a delta. Default 16 MiB.
 	LogBytes int64
-	// TombstoneBytes is how much memory the marks of deleted keys may take, which let a replica that was away catch up by a delta.
-	// Default 16 MiB.
+	// TombstoneBytes is how much room the marks of deleted keys may take, in memory or with Dir on the disk: they let a replica that was away
+	// catch up by a delta. Default 16 MiB.
 	TombstoneBytes int64
-	// SyncBytesPerSecond limits syncs in each direction. 0: no limit.
+	// SyncBytesPerSecond limits syncs, backups and restores together, in each direction. The log to replicas in step is not limited: writers
+	// wait for it. 0: no limit.
 	SyncBytesPerSecond int64
 
 	// SyncPatience is how long a node that was told to replicate goes on without any progress before it gives up and is what it
@@ -51,7 +52,8 @@ type Options struct {
 	// LagTimeout is how long a member of the in-sync set may keep writers waiting without progress before it is proposed out of
 	// the set. Default 5 s.
 	LagTimeout time.Duration
-	// LinkTimeout is the silence after which the link between a replica and its primary counts as lost. Default 3 s.
+	// LinkTimeout is the silence after which the link between a replica and its primary counts as lost. A quarter of it is how often a
+	// primary says that it is there, so all members of a group need the same. Default 3 s.
 	LinkTimeout time.Duration
 	// StallTimeout is how long a running sync may make no progress. Default 10 s.
 	StallTimeout time.Duration

@@ -38,7 +38,7 @@ type Status struct {
 	Keys       int64
 	Tombstones int64
 	LiveBytes  int64 // of entries, encoded
-	Memory     int64 // held for entries: live, dead, and indexes
+	Memory     int64 // held for entries: live, dead, and indexes; with Dir the bytes of the live entries on the disk, and no memory
 	LogBytes   int64 // held for the log
 	Written    int64 // bytes written to the store since Open
 	Moved      int64 // bytes moved by its cleaner since then

@@ -112,6 +112,27 @@ func TestLeaderIsCutOff(t *testing.T) {
 	})
 }
 
+// A leader that is closed lets another lead: nobody has to find out that it is gone.
+func TestClosedLeaderPassesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 3, "", func(o *consensus.Options) { o.Timing.Heartbeat = 3 * time.Second })
+		g.all()
+		ctx := within(t, time.Hour)
+		old := g.leaderOf(t)
+		decide(t, g.members[old], announce("before"))
+		must(t, g.members[old].Close())
+		delete(g.members, old)
+		began, after := time.Now(), announce("after")
+		for _, c := range g.members {
+			_, err := c.Propose(ctx, after)
+			must(t, err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("decided %v after the leader was closed", took)
+		}
+	})
+}
+
 // Voters come back from their disks, with what was decided.
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -398,6 +398,7 @@ func (c *Coordinator) Voters(ctx context.Context) ([]Peer, error) {
 // Close ends the coordinator. Close the node that uses it first, and the transport after it. It is idempotent.
 func (c *Coordinator) Close() error {
 	c.ending.Do(func() {
+		c.passOn()
 		c.views.Close()
 		c.cancel()
 		c.remove()
@@ -410,6 +411,17 @@ func (c *Coordinator) Close() error {
 		c.endErr = errors.Join(append(errs, c.closeStore())...)
 	})
 	return c.endErr
+}
+
+// passOn lets another voter lead at once, where this one does: without that the others find out by its silence, and primaries get no leases
+// meanwhile. If nobody takes over within an election's time it is left to them.
+func (c *Coordinator) passOn() {
+	if c.raft == nil || c.raft.State() != raft.Leader {
+		return
+	}
+	if err := c.raft.LeadershipTransfer().Error(); err != nil {
+		c.log.Debug("nobody took the lead over", "error", err)
+	}
 }
 
 func (c *Coordinator) closeStore() error {

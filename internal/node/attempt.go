@@ -72,6 +72,9 @@ func (a *attempt) start() {
 		if ctx.Err() != nil {
 			return // stopped by the machine, which needs not be told
 		}
+		if errors.Is(err, storage.ErrFull) {
+			err = both(ErrFull, err) // the sync does not fit
+		}
 		kind := replica.AttemptFailed
 		switch {
 		case errors.Is(err, errBehind):

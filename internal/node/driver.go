@@ -243,6 +243,9 @@ func (d *driver) act(a replica.Action, from replica.Machine, q queued) {
 		d.parked.drop()
 	case replica.StartAttempt, replica.StartLink:
 		d.publish(q.cause) // nobody may see bytes arrive in a state that receives none
+		if d.m.Group != from.Group || d.m.Epoch != from.Epoch {
+			n.retry.forget() // that the last primary was away says nothing of this one
+		}
 		d.startAttempt(a.Attempt, a.Kind == replica.StartLink)
 	case replica.Install:
 		if d.attempt != nil && d.attempt.number == a.Attempt {

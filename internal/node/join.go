@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hessonite/kv/cluster"
@@ -65,6 +66,10 @@ func (n *Node) joinOnce(ctx context.Context, name string) error {
 	}
 	g, ok := v.GroupNamed(name)
 	switch {
+	case !n.resettable(v):
+		last, _ := n.engine.Base().History.Last()
+		return &OpError{Op: "join", Err: fmt.Errorf("%w: %w: it holds data of group %s at epoch %d, of which this cluster knows nothing",
+			errNoJoin, ErrInvalid, n.engine.Base().History.Group, last.Epoch), Hint: "AssignSlots with Adopt keeps the data, Replicate or Reset drops it"}
 	case !ok:
 		_, err := n.openGroup(ctx, v.Unowned(), name, false)
 		return err
@@ -72,6 +77,16 @@ func (n *Node) joinOnce(ctx context.Context, name string) error {
 		return fmt.Errorf("%w: group %q has no primary; wait for a failover, or promote a member by force", ErrNoOwner, name)
 	}
 	return n.replicate(ctx, g.Primary.Node, false)
+}
+
+// resettable reports whether what this node holds may be dropped without a word: it holds nothing, or the view knows whose it was. A view that
+// knows nothing of it is that of a new cluster, in which this may be the only copy.
+func (n *Node) resettable(v cluster.View) bool {
+	group := n.engine.Base().History.Group
+	if _, known := v.Groups[group]; known || n.engine.Stats().Entries == 0 {
+		return true
+	}
+	return slices.ContainsFunc(v.Former, func(f cluster.FormerOwner) bool { return f.Group == group })
 }
 
 // waitPlace waits until a node that the view lists in a group leads it or follows, or is listed no more.

@@ -72,7 +72,16 @@ func opError(op string, peer cluster.NodeID, err error) error {
 	if err == nil || errors.As(err, &oe) {
 		return err
 	}
-	return &OpError{Op: op, Peer: peer, Err: err}
+	e := &OpError{Op: op, Peer: peer, Err: err}
+	switch {
+	case errors.Is(err, ErrNoQuorum):
+		e.Hint, e.Heals = "wait until the coordinator has a quorum, look at what the view says then", true
+	case errors.Is(err, ErrUnconfirmed):
+		e.Hint = "it may have happened: look at the view before you try again"
+	case errors.Is(err, ErrFenced):
+		e.Hint, e.Heals = "wait for the lease, or ask who leads now", true
+	}
+	return e
 }
 
 // waitState waits until the machine is as wanted.

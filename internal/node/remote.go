@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/storage"
 )
 
 // wireErrors are the sentinels that an answer can match, in the order of their bits. New ones go to the end: the order is
@@ -12,7 +13,7 @@ import (
 var wireErrors = [...]error{
 	ErrNotFound, ErrConflict, ErrCrossGroup, ErrNoOwner, ErrRecovering, ErrFenced, ErrNoQuorum, ErrBusy, ErrNotEnoughReplicas,
 	ErrUnconfirmed, ErrTooLarge, ErrEmptyKey, ErrFull, ErrStorage, ErrVersionGone, ErrClosed, ErrInvalid,
-	context.Canceled, context.DeadlineExceeded,
+	context.Canceled, context.DeadlineExceeded, storage.ErrDisk, storage.ErrDamaged,
 }
 
 // remoteError is an error of another node: it matches what the original matched.

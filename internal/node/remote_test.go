@@ -71,7 +71,8 @@ func TestErrorsAnswerAlikeLocallyAndForwarded(t *testing.T) {
 // The order of the sentinels is part of the protocol: it must never change.
 func TestWireErrorsOrder(t *testing.T) {
 	want := []error{ErrNotFound, ErrConflict, ErrCrossGroup, ErrNoOwner, ErrRecovering, ErrFenced, ErrNoQuorum, ErrBusy, ErrNotEnoughReplicas,
-		ErrUnconfirmed, ErrTooLarge, ErrEmptyKey, ErrFull, ErrStorage, ErrVersionGone, ErrClosed, ErrInvalid, context.Canceled, context.DeadlineExceeded}
+		ErrUnconfirmed, ErrTooLarge, ErrEmptyKey, ErrFull, ErrStorage, ErrVersionGone, ErrClosed, ErrInvalid, context.Canceled, context.DeadlineExceeded,
+		storage.ErrDisk, storage.ErrDamaged}
 	for i, s := range want {
 		if wireErrors[i] != s {
 			t.Errorf("bit %d is %v, it was %v", i, wireErrors[i], s)

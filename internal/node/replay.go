@@ -62,7 +62,7 @@ func (a *attempt) replay(ctx context.Context, ans *answer) error {
 // sync is done, and that a fresh read may be waited for.
 func (a *attempt) follows() {
 	a.inStep.Store(true)
-	a.n.retry.succeeded()
+	a.n.retry.forget()
 	a.n.sync.done()
 	a.n.applied.notify()
 	a.wakeAck()

@@ -34,7 +34,7 @@ func (n *Node) Reset(ctx context.Context) error {
 	case err := <-order.done:
 		return opError("reset", "", err)
 	case <-n.drv.done:
-		return ErrClosed
+		return opError("reset", "", both(ErrUnconfirmed, ErrClosed)) // decided, and perhaps not carried out
 	case <-ctx.Done():
 		return opError("reset", "", both(ErrUnconfirmed, ctx.Err()))
 	}

@@ -23,7 +23,8 @@ func (r *retry) failed() {
 	r.at = time.Now().Add(d/2 + rand.N(d/2+1))
 }
 
-func (r *retry) succeeded() {
+// forget makes the next attempt the first one.
+func (r *retry) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failures, r.at = 0, time.Time{}

@@ -154,9 +154,13 @@ func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label strin
 		return Adopted{}, opError("assign slots", "", err)
 	}
 	if err := n.waitState(ctx, func(s *snapshot) bool {
-		return s.machine.Group == group && s.machine.State == replica.Primary
+		return s.machine.Group == group && s.machine.State == replica.Primary || s.machine.State == replica.Failed
 	}); err != nil {
 		return Adopted{}, both(ErrUnconfirmed, err)
+	}
+	if s := n.state.Load(); s.machine.State == replica.Failed {
+		return Adopted{}, &OpError{Op: "assign slots", Err: fmt.Errorf("%w: %w: %w", ErrUnconfirmed, ErrStorage, s.cause),
+			Hint: "the slots are assigned, and nobody serves them until the node is Reset"}
 	}
 	return n.adopted(kept, base), n.waitAssigned(ctx, v.Version)
 }

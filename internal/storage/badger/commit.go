@@ -30,6 +30,8 @@ func (e *Engine) committer() {
 		}
 		select {
 		case <-e.wake:
+		case <-e.whenFull():
+			_ = e.checkDisk() // as long as nothing is taken in nothing is committed, which would tell
 		case job := <-e.work:
 			job()
 		case <-tick:
@@ -41,6 +43,17 @@ func (e *Engine) committer() {
 			return
 		}
 	}
+}
+
+// fullPause is how often a disk without room is looked at.
+const fullPause = time.Second
+
+// whenFull is a timer while the disk has no room, and nil otherwise.
+func (e *Engine) whenFull() <-chan time.Time {
+	if !e.full.Load() {
+		return nil
+	}
+	return time.After(fullPause)
 }
 
 // maxRun is how many bytes of entries a run takes, roughly.

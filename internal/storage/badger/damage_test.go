@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hessonite/kv/cluster"
@@ -345,6 +346,31 @@ func TestFullDisk(t *testing.T) {
 	check(t, e.Close())
 	e = openTest(t, o)
 	checkState(t, e, s.at(11), s.keys)
+}
+
+// A disk that has room again is found to have it, though nothing is committed that would tell.
+func TestRoomComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var free atomic.Int64
+		free.Store(1000)
+		o := Options{Dir: t.TempDir(), Node: "node", MinFree: 100}
+		o.Hooks.Free = func() (int64, error) { return free.Load(), nil }
+		e, err := Open(t.Context(), o)
+		check(t, err)
+		s := script{seed: 4, keys: 50}
+		s.fill(t, e, stepsHistory(t, 1), 10)
+		free.Store(150)
+		check(t, s.apply(e, 11))
+		check(t, e.Flush(t.Context()))
+		time.Sleep(10 * fullPause)
+		if err := e.Room(1); !errors.Is(err, storage.ErrFull) {
+			t.Fatalf("room with %d bytes left: %v", free.Load(), err)
+		}
+		free.Store(1000)
+		time.Sleep(2 * fullPause)
+		check(t, e.Room(1))
+		check(t, e.Close())
+	})
 }
 
 // Reset ends a fault: what the engine held is gone, and it takes records in again.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/hessonite/kv/cluster"
 )
@@ -18,6 +19,9 @@ func openDirectory(o *Options) (d *directory, err error) {
 		d = &directory{}
 		d.meta = newMeta(o)
 		return d, nil
+	}
+	if runtime.GOOS == "windows" {
+		return nil, fmt.Errorf("data in a directory is not supported on windows, where it could not be made durable: %w", errors.ErrUnsupported)
 	}
 	if o.Hooks.OpenErr != nil {
 		if err := o.Hooks.OpenErr(); err != nil {
