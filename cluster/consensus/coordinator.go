@@ -413,17 +413,6 @@ func (c *Coordinator) Close() error {
 	return c.endErr
 }
 
-// passOn lets another voter lead at once, where this one does: without that the others find out by its silence, and primaries get no leases
-// meanwhile. If nobody takes over within an election's time it is left to them.
-func (c *Coordinator) passOn() {
-	if c.raft == nil || c.raft.State() != raft.Leader {
-		return
-	}
-	if err := c.raft.LeadershipTransfer().Error(); err != nil {
-		c.log.Debug("nobody took the lead over", "error", err)
-	}
-}
-
 func (c *Coordinator) closeStore() error {
 	if c.store == nil {
 		return nil
