@@ -121,6 +121,7 @@ func exported(err error) error {
 	var moved *node.MovedError
 	var conflict *node.ConflictError
 	var op *node.OpError
+	var gap *node.GapError
 	switch {
 	case errors.As(err, &op): // first: it may be about one of the others
 		e := OpError(*op)
@@ -132,6 +133,8 @@ func exported(err error) error {
 	case errors.As(err, &conflict):
 		e := ConflictError(*conflict)
 		return wrapped(err, conflict, &e)
+	case errors.As(err, &gap):
+		return wrapped(err, gap, &GapError{Why: gap.Why, Resume: position(gap.Resume)})
 	}
 	return err
 }

@@ -59,6 +59,7 @@ type ring struct {
 	epoch   cluster.Epoch
 	open    bool // whether the reign of epoch may append
 	waiting []chan<- struct{}
+	commits event // the commit point has moved, for watches; it has a lock of its own
 }
 
 func newRing(limit int64, end cluster.LSN, held bool) *ring {

@@ -223,6 +223,7 @@ func (g *reign) advance() {
 	if len(g.required) == 0 && !g.durable {
 		g.solo.Store(true)
 		g.waiters.end(nil)
+		g.ring.commits.notify()
 		return
 	}
 	if g.solo.Swap(false) {
@@ -242,6 +243,7 @@ func (g *reign) advance() {
 	}
 	g.commit.Store(uint64(low))
 	g.waiters.wake(low)
+	g.ring.commits.notify()
 }
 
 // committedHere notes what this node's own store has committed.

@@ -114,6 +114,7 @@ func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN
 		return at, err
 	}
 	tail := a.ownTail()
+	n.ring.restart(n.engine.Base().LSN) // nobody may read one store's log by the other's history
 	if err := s.Install(at); err != nil {
 		return at, err
 	}
@@ -232,6 +233,7 @@ func (a *attempt) nextLog(ctx context.Context) ([]byte, error) {
 		a.end, a.behind = max(a.end, m.End), m.Behind
 		a.laps.heard = true
 		a.n.link.beat(m)
+		a.n.ring.commits.notify()
 		if a.probes.echo(m.Echo, m.End) {
 			a.n.applied.notify()
 		}

@@ -24,6 +24,10 @@ type sessions struct {
 	m  map[cluster.NodeID]*session
 }
 
+// commitPause is how long after the last record of a burst its replica hears that it is committed, if nothing else is to be said. The commit
+// point travels with the log, so only who watches on a replica is waiting for that.
+const commitPause = 5 * time.Millisecond
+
 // session is the primary's end of a replica's link.
 type session struct {
 	n       *Node
@@ -41,6 +45,7 @@ type session struct {
 	wake   chan struct{}
 	inStep atomic.Bool // it has said so, and stays so until the link ends
 
+	told   cluster.LSN   // the commit point as the replica knows it; of the goroutine that sends
 	sent   atomic.Uint64 // LSN up to which log was sent
 	acked  atomic.Uint64
 	ackAt  atomic.Int64 // Unix ns
@@ -327,6 +332,9 @@ func (s *session) sendLog(ctx context.Context, from cluster.LSN, beat *time.Tick
 	if err := s.sendBeat(ctx); err != nil { // the replica learns at once where it stands
 		return err
 	}
+	pause := commitPause
+	tell := time.NewTimer(pause)
+	defer tell.Stop()
 	for {
 		body, last, err := n.ring.read(from, logFrame, s.wake)
 		if errors.Is(err, errBehind) {
@@ -351,11 +359,22 @@ func (s *session) sendLog(ctx context.Context, from cluster.LSN, beat *time.Tick
 			from = last
 			s.sent.Store(uint64(from))
 			s.pin(from)
+			pause = commitPause
+			tell.Reset(pause)
 			continue
 		}
 		select {
 		case <-s.wake:
 			if s.probe.Load() == 0 {
+				continue
+			}
+		case <-tell.C: // nothing follows that would tell how far the last of it is committed
+			committed := s.reign.committed()
+			if committed < from {
+				pause = min(2*pause, n.cfg.LinkTimeout/4)
+				tell.Reset(pause)
+			}
+			if committed <= s.told {
 				continue
 			}
 		case <-beat.C:
@@ -376,7 +395,8 @@ func (s *session) beat() beat {
 	if p != 0 && !s.n.keep.valid() {
 		p = 0
 	}
-	return beat{stamp: s.stamp, End: end, Commit: s.reign.committed(), Echo: p}
+	s.told = s.reign.committed()
+	return beat{stamp: s.stamp, End: end, Commit: s.told, Echo: p}
 }
 
 func (s *session) sendBeat(ctx context.Context) error {
