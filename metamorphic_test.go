@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	metaSeeds = flag.Int("metamorphic", 12, "how many seeds TestMetamorphic runs")
+	metaSeeds = flag.Int("metamorphic", 6, "how many seeds TestMetamorphic runs")
 	metaSeed  = flag.Int64("metamorphic.seed", 0, "the first of them (0: drawn from the clock)")
 )
 

@@ -348,7 +348,7 @@ func TestWatchAcrossFailovers(t *testing.T) {
 		}
 		acked, stop := watchedWrites(nodes, seed)
 		wanderer := newWanderer(nodes, seed)
-		for range 12 {
+		for range 8 {
 			time.Sleep(time.Duration(500+rnd.IntN(3000)) * time.Millisecond)
 			lead := leader(c)
 			switch rnd.IntN(4) {
