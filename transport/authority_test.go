@@ -38,6 +38,22 @@ func newAuthority(t testing.TB) *authority {
 	return a
 }
 
+// deputy is an authority that this one vouches for. Who trusts this one has to be shown the deputy's certificate beside what it signed.
+func (a *authority) deputy(t testing.TB) *authority {
+	t.Helper()
+	d := &authority{key: newKey(t), pool: a.pool}
+	d.cert = a.sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "deputy"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}, d.key)
+	return d
+}
+
+// shown is a certificate with the deputy's that signed it.
+func (a *authority) shown(cert tls.Certificate) tls.Certificate {
+	cert.Certificate = append(cert.Certificate, a.cert.Raw)
+	return cert
+}
+
 func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/transport"
@@ -151,6 +152,44 @@ func TestTLSCallbacksOfTheUser(t *testing.T) {
 				t.Errorf("%s: %v after %d calls, want %v after one", name, err, calls, want)
 			}
 		}
+	}
+}
+
+// A certificate that an intermediate authority signed is as good, if it comes with that one's.
+func TestTLSIntermediate(t *testing.T) {
+	ca := newAuthority(t)
+	d := ca.deputy(t)
+	for shown, want := range map[bool]error{true: nil, false: transport.ErrUnreachable} {
+		for _, end := range []string{"a", "b"} {
+			certs := map[string]tls.Certificate{}
+			for _, id := range []string{"a", "b"} {
+				certs[id] = d.issue(t, uri("prod", id))
+				if shown || id != end {
+					certs[id] = d.shown(certs[id])
+				}
+			}
+			b := listenTLS(t, "b", ca.config(t, certs["b"]))
+			b.Handle("test", func(s transport.Stream) { s.Recv(t.Context()) })
+			s, err := listenTLS(t, "a", ca.config(t, certs["a"])).Dial(t.Context(), transport.Peer{ID: "b", Addr: b.Addr()}, "test")
+			if !errors.Is(err, want) {
+				t.Errorf("the certificate of %s comes with the intermediate one %v: %v", end, shown, err)
+			}
+			if err == nil {
+				s.Close()
+			}
+		}
+	}
+}
+
+// The time by which a server's certificate is judged is the configuration's.
+func TestTLSTimeOfTheUser(t *testing.T) {
+	ca := newAuthority(t)
+	b := listenTLS(t, "b", ca.config(t, ca.issue(t, uri("prod", "b"))))
+	b.Handle("test", func(s transport.Stream) { s.Recv(t.Context()) })
+	config := ca.config(t, ca.issue(t, uri("prod", "a")))
+	config.Time = func() time.Time { return time.Now().Add(2 * time.Hour) } // the certificates hold for one
+	if _, err := listenTLS(t, "a", config).Dial(t.Context(), transport.Peer{ID: "b", Addr: b.Addr()}, "test"); !errors.Is(err, transport.ErrUnreachable) {
+		t.Errorf("a certificate that has expired by the configuration's time: %v", err)
 	}
 }
 
