@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"os"
 	"path/filepath"
@@ -35,6 +36,37 @@ func dialable(t *testing.T, from, to transport.Transport) error {
 		s.Close()
 	}
 	return err
+}
+
+// Nodes with TLSFiles take nobody in who shows no certificate, or one of another authority; and everybody shows it each time: a session that
+// was resumed would outlive the authority that vouched for it.
+func TestTLSFilesAskForACertificate(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	b := listenFiles(t, "b", ca.files(t, ca.issue(t, uri("prod", "b"))), nil)
+	b.Handle("test", func(s transport.Stream) { s.Recv(t.Context()) })
+	anonymous := ca.config(t, ca.issue(t, uri("prod", "a")))
+	anonymous.Certificates = nil
+	for name, config := range map[string]*tls.Config{
+		"without one": anonymous, "another authority's": trusting(ca, other.config(t, other.issue(t, uri("prod", "a")))),
+	} {
+		if err := dialable(t, listenTLS(t, "a", config), b); !errors.Is(err, transport.ErrUnreachable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	config := ca.config(t, ca.issue(t, uri("prod", "a")))
+	config.InsecureSkipVerify, config.ClientSessionCache = true, tls.NewLRUClientSessionCache(8)
+	for range 3 {
+		c, err := tls.Dial("tcp", b.Addr(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // tickets come after the handshake
+		_, _ = c.Read(make([]byte, 1))
+		if c.ConnectionState().DidResume {
+			t.Error("a session was resumed")
+		}
+		c.Close()
+	}
 }
 
 // The whole life of an authority: replaced by another while nodes run, and a stream of before goes on.
