@@ -33,8 +33,7 @@ type opsHost struct {
 func (h *opsHost) voter() consensus.Options {
 	id, dir, t, peers := h.id, h.dir, h.t, h.peers
 
-	o := consensus.Options{ID: id, Dir: filepath.Join(dir, "raft"), Transport: t, Peers: peers,
-		Cluster: cluster.Options{AutoFailover: true}}
+	o := consensus.Options{ID: id, Dir: filepath.Join(dir, "raft"), Transport: t, Peers: peers}
 	o.Cluster, o.Timing = h.settings, h.timing
 	if h.joins {
 		o.Voter = true // it does not found a cluster: it waits until AddVoter is called
@@ -46,7 +45,7 @@ func (h *opsHost) voter() consensus.Options {
 func (h *opsHost) follower() consensus.Options {
 	id, t, peers := h.id, h.t, h.peers
 
-	o := consensus.Options{ID: id, Transport: t, Peers: peers, Cluster: cluster.Options{AutoFailover: true}} // no Dir
+	o := consensus.Options{ID: id, Transport: t, Peers: peers} // no Dir
 
 	o.Cluster, o.Timing = h.settings, h.timing
 	return o
@@ -134,7 +133,7 @@ func Example_replaceHost() {
 	var peers []consensus.Peer
 	for _, id := range []string{"n1", "n2", "n3", "n4"} {
 		hosts[id] = &opsHost{id: id, dir: filepath.Join(dir, id), t: network.Node(cluster.NodeID(id)), joins: id == "n4",
-			settings: cluster.Options{AutoFailover: true}, timing: consensus.LANTiming}
+			settings: cluster.ForLAN(), timing: consensus.ForLAN()}
 		if id != "n4" {
 			peers = append(peers, consensus.Peer{ID: id, Addr: hosts[id].t.Addr()})
 		}

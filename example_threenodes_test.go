@@ -25,8 +25,7 @@ func oneOfThree(ctx context.Context, id, addr, dir string, peers []consensus.Pee
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := consensus.Open(ctx, consensus.Options{ID: id, Dir: filepath.Join(dir, "raft"), Transport: t, Peers: peers,
-		Cluster: cluster.Options{AutoFailover: true}})
+	c, err := consensus.Open(ctx, consensus.Options{ID: id, Dir: filepath.Join(dir, "raft"), Transport: t, Peers: peers})
 	if err != nil {
 		return nil, nil, err
 	}

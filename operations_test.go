@@ -50,7 +50,7 @@ func (f *opsFleet) host(id string) *opsHost {
 	h := f.hosts[id]
 	if h == nil {
 		h = &opsHost{id: id, dir: filepath.Join(f.dir, id), t: f.network.Node(cluster.NodeID(id)),
-			settings: cluster.Options{AutoFailover: true}, timing: consensus.LANTiming}
+			settings: cluster.ForLAN(), timing: consensus.ForLAN()}
 		f.hosts[id] = h
 	}
 	h.peers = f.peers

@@ -44,8 +44,8 @@ func newRaftCluster(t *testing.T, n int, dir string, auto bool) *raftCluster {
 func (c *raftCluster) open(i int) {
 	c.t.Helper()
 	id := c.peers[i].ID
-	co := consensus.Options{ID: id, Transport: c.ends[i], Peers: c.peers, Timing: consensus.LANTiming, Volatile: c.dir == "",
-		Cluster: cluster.Options{AutoFailover: c.auto}}
+	co := consensus.Options{ID: id, Transport: c.ends[i], Peers: c.peers, Timing: consensus.ForLAN(), Volatile: c.dir == "",
+		ManualFailover: !c.auto}
 	no := kv.Options{ID: id, Transport: c.ends[i]}
 	if c.dir != "" {
 		co.Dir, no.Dir = filepath.Join(c.dir, id, "raft"), filepath.Join(c.dir, id, "data")

@@ -22,6 +22,16 @@ type Options struct {
 	AutoFailover bool
 }
 
+// ForLAN are the Options for nodes in one network, with automatic failover: the defaults, said out loud.
+func ForLAN() Options {
+	return Options{Lease: DefaultLease, Drift: DefaultDrift, Grace: DefaultLease / 2, AutoFailover: true}
+}
+
+// ForTests are Options that fail over fast, by themselves. On a machine that is busy, primaries lose their leases with them.
+func ForTests() Options {
+	return Options{Lease: 200 * time.Millisecond, Drift: DefaultDrift, Grace: 50 * time.Millisecond, AutoFailover: true}
+}
+
 // Defaults and bounds of Options.
 const (
 	DefaultLease = time.Second

@@ -137,7 +137,7 @@ func TestClosedLeaderPassesOn(t *testing.T) {
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, 3, t.TempDir(), func(o *consensus.Options) {
-			o.Timing = consensus.LANTiming
+			o.Timing = consensus.ForLAN()
 			o.Timing.Snapshot = 8
 		})
 		ctx := within(t, time.Hour)
@@ -315,7 +315,7 @@ func TestRecover(t *testing.T) {
 		for _, c := range g.members {
 			must(t, c.Close())
 		}
-		o := consensus.Options{ID: "v2", Dir: g.dir + "/v2", Transport: g.ends["v2"], Peers: g.peers, Timing: consensus.FastTiming}
+		o := consensus.Options{ID: "v2", Dir: g.dir + "/v2", Transport: g.ends["v2"], Peers: g.peers, Timing: consensus.ForTests()}
 		must(t, consensus.Recover(ctx, o))
 		v2 := g.open("v2")
 		decide(t, v2, announce("b"))

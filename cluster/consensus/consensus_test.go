@@ -41,7 +41,7 @@ func (g *group) open(id string) *consensus.Coordinator {
 	if g.ends[id] == nil {
 		g.ends[id] = g.network.Node(cluster.NodeID(id))
 	}
-	o := consensus.Options{ID: id, Transport: g.ends[id], Peers: g.peers, Timing: consensus.FastTiming}
+	o := consensus.Options{ID: id, Transport: g.ends[id], Peers: g.peers, Timing: consensus.ForTests(), ManualFailover: true}
 	for _, p := range g.peers {
 		if p.ID == id {
 			o.Volatile = g.dir == ""
@@ -90,7 +90,7 @@ func TestSuite(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			clustertest.Run(t, clustertest.Factory{Virtual: true, Open: func(t testing.TB, o cluster.Options) cluster.Coordinator {
-				g := newGroup(t, tc.voters, "", func(c *consensus.Options) { c.Cluster = o })
+				g := newGroup(t, tc.voters, "", func(c *consensus.Options) { c.Cluster, c.ManualFailover = o, !o.AutoFailover })
 				g.all()
 				if g.members[tc.use] == nil {
 					g.open(tc.use)

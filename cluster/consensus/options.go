@@ -28,14 +28,17 @@ type Options struct {
 	Volatile bool
 	// Transport connects the coordinators. The coordinator does not close it; the nodes may share it.
 	Transport transport.Transport
-	// Peers are the first voters: three or five, the same list on each of them and on all others. Who is listed, and has no state
+	// Peers are the first voters: three or five (one has nobody to outvote it, and nobody to replace it), the same list on each of them and on all others. Who is listed, and has no state
 	// yet, bootstraps the cluster from it; once there is state it only says whom to ask first.
 	Peers []Peer
 	// Voter makes a node that Peers does not list a voter all the same: it waits to be added by AddVoter.
 	Voter bool
-	// Cluster are the settings of leases and failover. They must be the same on all voters.
+	// Cluster are the settings of leases. They must be the same on all voters. AutoFailover is set by ManualFailover here.
 	Cluster cluster.Options
-	// Timing is how fast voters notice that their leader is gone. The zero value is for a LAN.
+	// ManualFailover leaves failovers to an operator's Failover. Without it the coordinator fails a group over by itself when its primary is gone.
+	// It must be the same on all voters.
+	ManualFailover bool
+	// Timing is how fast voters notice that their leader is gone. The zero value is ForLAN.
 	Timing Timing
 	// Logger gets what happens. Nil: silent.
 	Logger hclog.Logger
@@ -49,11 +52,11 @@ type Timing struct {
 	Snapshot uint64
 }
 
-// Presets of Timing. FastTiming is for tests: a busy machine elects too often with it.
-var (
-	LANTiming  = Timing{Heartbeat: 500 * time.Millisecond, Snapshot: 4096}
-	FastTiming = Timing{Heartbeat: 50 * time.Millisecond, Snapshot: 4096}
-)
+// ForLAN is the Timing for voters in one network. It is the default.
+func ForLAN() Timing { return Timing{Heartbeat: 500 * time.Millisecond, Snapshot: 4096} }
+
+// ForTests is a Timing that elects fast. A busy machine elects too often with it.
+func ForTests() Timing { return Timing{Heartbeat: 50 * time.Millisecond, Snapshot: 4096} }
 
 // Validate reports all faults at once.
 func (o Options) Validate() error {
@@ -103,11 +106,12 @@ func (o Options) votes() bool {
 }
 
 func (o Options) withDefaults() Options {
+	o.Cluster.AutoFailover = !o.ManualFailover
 	if o.Timing.Heartbeat == 0 {
-		o.Timing.Heartbeat = LANTiming.Heartbeat
+		o.Timing.Heartbeat = ForLAN().Heartbeat
 	}
 	if o.Timing.Snapshot == 0 {
-		o.Timing.Snapshot = LANTiming.Snapshot
+		o.Timing.Snapshot = ForLAN().Snapshot
 	}
 	if o.Cluster.Lease == 0 {
 		o.Cluster.Lease = cluster.DefaultLease

@@ -54,7 +54,7 @@ func (b *beating) stop() {
 func TestLogAtRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t, 3, t.TempDir(), func(o *consensus.Options) {
-			o.Timing = consensus.LANTiming
+			o.Timing = consensus.ForLAN()
 			o.Timing.Snapshot = 16
 		})
 		g.all()

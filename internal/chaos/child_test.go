@@ -70,8 +70,7 @@ func runChild(text string) {
 		fail(err)
 	}
 	t := through{tcp, a.Via}
-	c, err := consensus.Open(ctx, consensus.Options{ID: a.ID, Dir: filepath.Join(a.Dir, "raft"), Transport: t, Peers: a.Peers,
-		Cluster: cluster.Options{AutoFailover: true}, Logger: log})
+	c, err := consensus.Open(ctx, consensus.Options{ID: a.ID, Dir: filepath.Join(a.Dir, "raft"), Transport: t, Peers: a.Peers, Logger: log})
 	if err != nil {
 		fail(err)
 	}
