@@ -8,11 +8,13 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/cluster/consensus"
+	"github.com/hessonite/kv/replica"
 	"github.com/hessonite/kv/transport"
 )
 
@@ -77,11 +79,13 @@ func (h *opsHost) stop(ctx context.Context) error {
 	)
 }
 
-// inSyncAll waits until the group of n has a primary, no transition, and so many members in sync.
-func inSyncAll(ctx context.Context, n *kv.Node, members int) error {
+// whole waits until a group has so many members in sync, and this node leads or follows there: leading, with a link to each of them.
+func whole(ctx context.Context, n *kv.Node, members int) error {
 	return n.Wait(ctx, func(s kv.Status) bool {
 		g, ok := n.View().Groups[s.Group]
-		return ok && !g.Primary.IsZero() && g.Transition.Kind == cluster.NoTransition && len(g.InSync()) == members
+		apart := slices.ContainsFunc(s.Replicas, func(r kv.ReplicaStatus) bool { return !r.InSync || !r.Linked })
+		return ok && g.Transition.Kind == cluster.NoTransition && len(g.InSync()) == members &&
+			(s.State == replica.Primary && !apart || s.State == replica.Following)
 	})
 }
 
@@ -157,7 +161,7 @@ func Example_replaceHost() {
 	if err := n4.promote(ctx, hosts[n3.c.Status().Leader]); err != nil {
 		log.Fatal(err)
 	}
-	if err := inSyncAll(ctx, n4.n, 4); err != nil {
+	if err := whole(ctx, n4.n, 4); err != nil {
 		log.Fatal(err)
 	}
 	if err := n3.leave(ctx, n4); err != nil {

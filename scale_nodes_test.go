@@ -60,6 +60,9 @@ func TestScaleNodes(t *testing.T) {
 			open(h)
 			t.Cleanup(func() { shut(h) })
 		}
+		for _, h := range hosts {
+			must(t, h.n.Wait(ctx, func(kv.Status) bool { return len(h.n.View().Nodes) == len(hosts) }))
+		}
 		for i := range 3 {
 			first, last := cluster.Slot(i*cluster.NumSlots/3), cluster.Slot((i+1)*cluster.NumSlots/3-1)
 			_, err := hosts[3*i].n.AssignSlots(ctx, cluster.Slots(first, last), kv.GroupName(fmt.Sprint("g", i)))
@@ -73,7 +76,9 @@ func TestScaleNodes(t *testing.T) {
 		var all []time.Duration
 		for kill := range *scaleKills {
 			group := hosts[3*(kill%3) : 3*(kill%3)+3]
-			must(t, inSyncAll(ctx, group[0].n, 3))
+			for _, h := range group {
+				must(t, whole(ctx, h.n, 3))
+			}
 			time.Sleep(time.Duration(rng.Int64N(int64(3 * time.Second))))
 			g, _ := group[0].n.View().GroupOf(cluster.NodeID(group[0].id))
 			var old *scaleHost
