@@ -2,6 +2,7 @@ package kv_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -16,19 +17,75 @@ import (
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/cluster/consensus"
 	"github.com/hessonite/kv/kvtest"
 	"github.com/hessonite/kv/replica"
+	"github.com/hessonite/kv/transport"
 )
 
-var onDisk = flag.Bool("disk", false, "run the tests that do not depend on the engine with nodes on disk")
+var (
+	onDisk = flag.Bool("disk", false, "run the tests that do not depend on the engine with nodes on disk")
+	onRaft = flag.Bool("raft", false, "run the tests that do not depend on the coordinator with one on Raft")
+)
 
-// newCluster is kvtest.NewCluster, with the engine that was asked for.
+// newCluster is kvtest.NewCluster, with the engine and the coordinator that were asked for.
 func newCluster(t testing.TB, n int, opts ...kvtest.Option) *kvtest.Cluster {
 	t.Helper()
 	if *onDisk {
 		opts = append(opts, kvtest.OnDisk())
 	}
+	if *onRaft {
+		opts = append(opts, kvtest.WithCoordinators(raftCoordinators(t)))
+	}
 	return kvtest.NewCluster(t, n, opts...)
+}
+
+// raftCoordinators are three voters, and a coordinator for each node: a voter for the first three, and one that asks them for the others. They have
+// transports of their own: what a test does to the links of the nodes does not happen to theirs.
+func raftCoordinators(t testing.TB) func(*transport.Network, cluster.Options) func(int) cluster.Coordinator {
+	return func(network *transport.Network, o cluster.Options) func(int) cluster.Coordinator {
+		var peers []consensus.Peer
+		ends := map[string]transport.Transport{}
+		for i := range 3 {
+			id := fmt.Sprint("voter", i+1)
+			ends[id] = network.Node(cluster.NodeID(id))
+			peers = append(peers, consensus.Peer{ID: id, Addr: ends[id].Addr()})
+		}
+		opened := map[string]*consensus.Coordinator{}
+		open := func(id string) cluster.Coordinator {
+			if opened[id] == nil {
+				if ends[id] == nil {
+					ends[id] = network.Node(cluster.NodeID(id))
+				}
+				_, voter := slices.BinarySearchFunc(peers, id, func(p consensus.Peer, id string) int { return cmp.Compare(p.ID, id) })
+				c, err := consensus.Open(within(t, time.Minute), consensus.Options{ID: id, Transport: ends[id], Peers: peers, Volatile: voter, Cluster: o,
+					ManualFailover: !o.AutoFailover, Timing: consensus.ForTests()})
+				must(t, err)
+				opened[id] = c
+			}
+			return opened[id]
+		}
+		t.Cleanup(func() {
+			for _, c := range opened {
+				_ = c.Close()
+			}
+			for _, e := range ends {
+				_ = e.Close()
+			}
+		})
+		for _, p := range peers {
+			open(p.ID)
+		}
+		return func(i int) cluster.Coordinator {
+			switch {
+			case i < 0:
+				return open("test")
+			case i < 3:
+				return open(peers[i].ID)
+			}
+			return open(fmt.Sprint("asks", i+1))
+		}
+	}
 }
 
 // bubble runs a test in virtual time.
@@ -153,11 +210,38 @@ func inSync(t testing.TB, c *kvtest.Cluster, i int) {
 	for v := range c.Coordinator.Watch(ctx) {
 		if g, ok := v.GroupOf(cluster.NodeID(kvtest.ID(i))); ok {
 			if m, ok := g.Member(cluster.NodeID(kvtest.ID(i))); ok && m.InSync {
+				heard(t, c, v.Version)
 				return
 			}
 		}
 	}
 	t.Fatalf("%s is not in sync: %v", kvtest.ID(i), c.Coordinator.View())
+}
+
+// heard waits until every node that runs and reaches its coordinator has heard of a version of the view. A coordinator on Raft tells one after the
+// other.
+func heard(t testing.TB, c *kvtest.Cluster, version uint64) {
+	t.Helper()
+	if !*onRaft {
+		return
+	}
+	for i := range c.Len() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = c.Node(i).Wait(ctx, func(s kv.Status) bool { return s.View >= version })
+		cancel()
+	}
+}
+
+// healing repeats an operator's command while its error says that the cause passes.
+func healing(do func() error) error {
+	for {
+		err := do()
+		var op *kv.OpError
+		if !errors.As(err, &op) || !op.Heals {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // primary makes the node with that index primary of all slots.

@@ -39,6 +39,30 @@ func newLate(t *testing.T, c cluster.Coordinator, by time.Duration) *late {
 func (l *late) View() cluster.View                               { return l.views.View() }
 func (l *late) Watch(ctx context.Context) iter.Seq[cluster.View] { return l.views.Watch(ctx) }
 
+// Who is sent to a node that is primary no more, and knows that before the sender does, waits for who follows it.
+func TestRequestsOnALateView(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		ctx := within(t, time.Hour)
+		c := newCluster(t, 3, kvtest.WithCoordinator(cluster.WithAutoFailover(true)), kvtest.WithOptions(func(i int, o *kv.Options) {
+			if i == 2 {
+				o.Coordinator = newLate(t, o.Coordinator, 100*time.Millisecond)
+			}
+		}))
+		fill(t, primary(t, c, 0), "a", 10, 10)
+		follow(t, c, 1, 0)
+		time.Sleep(time.Second)
+		follow(t, c, 2, 0)
+		c.Kill(0)
+		c.Restart(0)
+		if _, err := c.Node(2).Get(ctx, key("a", 1), kv.Linearizable()); err != nil {
+			t.Errorf("read: %v", err)
+		}
+		if err := c.Node(2).Set(ctx, key("a", 1), nil); err != nil {
+			t.Errorf("write: %v", err)
+		}
+	})
+}
+
 // A command that is decided on a view which is no longer the latest is decided again, as soon as the later one is there.
 func TestOperationsOnALateView(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -238,7 +238,7 @@ func metaAlone(t *testing.T, name string, o kv.Options) *metaSystem {
 
 func metaCluster(t *testing.T, name string, opts []kvtest.Option) *metaSystem {
 	t.Helper()
-	c := kvtest.NewCluster(t, 2, opts...)
+	c := newCluster(t, 2, opts...)
 	_, err := c.Node(0).AssignSlots(within(t, time.Minute), cluster.AllSlots())
 	must(t, err)
 	follow(t, c, 1, 0)

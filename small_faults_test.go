@@ -62,7 +62,7 @@ func TestSyncThatDoesNotFit(t *testing.T) {
 func TestAssignSlotsWhenTheStorageFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var broken atomic.Bool
-		c := kvtest.NewCluster(t, 2, kvtest.OnDisk(), kvtest.WithOptions(func(i int, o *kv.Options) {
+		c := newCluster(t, 2, kvtest.OnDisk(), kvtest.WithOptions(func(i int, o *kv.Options) {
 			if i == 1 {
 				return
 			}

@@ -77,6 +77,15 @@ func (o Options) wait() time.Duration {
 // Option is a setting of NewMemory.
 type Option func(*memoryOptions)
 
+// OptionsOf are the Options that NewMemory would make of its settings, without defaults: for those who put another coordinator in its place.
+func OptionsOf(opts ...Option) Options {
+	var o memoryOptions
+	for _, f := range opts {
+		f(&o)
+	}
+	return o.Options
+}
+
 // WithOptions sets all Options at once.
 func WithOptions(all Options) Option { return func(o *memoryOptions) { o.Options = all } }
 

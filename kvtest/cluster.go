@@ -20,10 +20,12 @@ type Cluster struct {
 	Network     *transport.Network
 	Coordinator cluster.Coordinator
 
-	t         testing.TB
-	configure func(i int, o *kv.Options)
-	disk      bool
-	nodes     []*member
+	t            testing.TB
+	configure    func(i int, o *kv.Options)
+	coordinators func(*transport.Network, cluster.Options) func(i int) cluster.Coordinator
+	coordinator  func(i int) cluster.Coordinator
+	disk         bool
+	nodes        []*member
 }
 
 // member is one node and what its process would take with it.
@@ -53,6 +55,13 @@ func WithCoordinator(opts ...cluster.Option) Option {
 	return func(_ *Cluster, o *[]cluster.Option) { *o = append(*o, opts...) }
 }
 
+// WithCoordinators puts others in the place of the in-process coordinator. open is called once, with the network and what WithCoordinator asked for,
+// and returns what each node is given, by its index, and the Cluster itself, by -1. The Cluster closes that one, after the nodes; who
+// opens the others closes them.
+func WithCoordinators(open func(*transport.Network, cluster.Options) func(i int) cluster.Coordinator) Option {
+	return func(c *Cluster, _ *[]cluster.Option) { c.coordinators = open }
+}
+
 // WithNetwork replaces the network, for instance by one with a seed.
 func WithNetwork(n *transport.Network) Option {
 	return func(c *Cluster, _ *[]cluster.Option) { c.Network = n }
@@ -69,7 +78,13 @@ func NewCluster(t testing.TB, n int, opts ...Option) *Cluster {
 	if c.Network == nil {
 		c.Network = transport.NewNetwork()
 	}
-	c.Coordinator = cluster.NewMemory(copts...)
+	if c.coordinators != nil {
+		c.coordinator = c.coordinators(c.Network, cluster.OptionsOf(copts...))
+		c.Coordinator = c.coordinator(-1)
+	} else {
+		c.Coordinator = cluster.NewMemory(copts...)
+		c.coordinator = func(int) cluster.Coordinator { return c.Coordinator }
+	}
 	top := ""
 	if c.disk {
 		top = t.TempDir() // before the nodes are closed it must not be removed
@@ -90,7 +105,7 @@ func ID(i int) string { return fmt.Sprintf("n%d", i+1) }
 
 func (c *Cluster) open(i int, dir string) {
 	c.t.Helper()
-	m := &member{dir: dir, transport: c.Network.Node(cluster.NodeID(ID(i))), door: newDoor(c.Coordinator)}
+	m := &member{dir: dir, transport: c.Network.Node(cluster.NodeID(ID(i))), door: newDoor(c.coordinator(i))}
 	o := kv.Options{ID: ID(i), Transport: m.transport, Coordinator: m.door, Dir: dir}
 	if c.configure != nil {
 		c.configure(i, &o)

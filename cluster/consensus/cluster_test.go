@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -129,6 +130,46 @@ func TestClosedLeaderPassesOn(t *testing.T) {
 		}
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("decided %v after the leader was closed", took)
+		}
+	})
+}
+
+// A leader that is closed while its log is under way on slow links ends all the same.
+func TestClosedLeaderEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, 3, "", func(o *consensus.Options) { o.Timing = consensus.ForLAN() })
+		g.all()
+		for _, a := range g.peers {
+			for _, b := range g.peers {
+				g.network.Delay(cluster.NodeID(a.ID), cluster.NodeID(b.ID), 20*time.Millisecond)
+			}
+		}
+		for round := range 15 {
+			old := g.leaderOf(t)
+			c := g.members[old]
+			ctx, cancel := context.WithCancel(context.Background())
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for i := 0; ctx.Err() == nil; i++ {
+						_, _ = c.Propose(ctx, announce(fmt.Sprint("n", round)))
+						time.Sleep(time.Millisecond)
+					}
+				})
+			}
+			time.Sleep(time.Duration(300+7*round) * time.Millisecond)
+			ended := make(chan error, 1)
+			go func() { ended <- c.Close() }()
+			select {
+			case err := <-ended:
+				must(t, err)
+			case <-time.After(time.Minute):
+				t.Fatalf("round %d: the leader does not end", round)
+			}
+			cancel()
+			wg.Wait()
+			delete(g.members, old)
+			g.open(old)
 		}
 	})
 }

@@ -90,9 +90,12 @@ var (
 )
 
 const (
-	logFile     = "raft.db"
-	keptSnaps   = 2
-	maxInFlight = 2
+	logFile   = "raft.db"
+	keptSnaps = 2
+
+	// maxInFlight is one request to a voter at a time: no pipeline. Raft's, when it is full as its follower answers with a higher term, leaves the
+	// goroutine that fills it waiting for ever, and Shutdown for that one.
+	maxInFlight = 1
 
 	// snapshotInterval is how often the log is looked at: whether it is due for a snapshot.
 	snapshotInterval = 30 * time.Second

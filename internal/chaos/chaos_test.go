@@ -164,7 +164,7 @@ func TestRollingRestart(t *testing.T) {
 		time.Sleep(200 * time.Millisecond) // what it was asked before is answered
 		s, _ := p.state()
 		must(t, p.call("Shutdown", 20*time.Second, new(int), 30*time.Second))
-		p.gone()
+		must(t, p.gone())
 		must(t, p.start())
 		f.settled(time.Minute)
 		mu.Lock()
@@ -200,7 +200,7 @@ func TestFailoverTime(t *testing.T) {
 				}
 			}
 			times = append(times, time.Since(began))
-			p.gone()
+			must(t, p.gone())
 			must(t, p.start())
 		}
 		slices.Sort(times)

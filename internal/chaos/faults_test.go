@@ -125,7 +125,9 @@ func (n *nemesis) draw(i int) (string, func() error) {
 		if err := p.call("Shutdown", 10*time.Second, new(int), 20*time.Second); err != nil {
 			p.kill() // it does not answer
 		}
-		p.gone()
+		if err := p.gone(); err != nil {
+			return err
+		}
 		time.Sleep(for1)
 		return p.start()
 	}

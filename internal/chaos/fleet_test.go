@@ -143,16 +143,23 @@ func (p *proc) signal(s syscall.Signal) {
 // kill ends the process at once, and waits until it is gone.
 func (p *proc) kill() {
 	p.signal(syscall.SIGKILL)
-	p.gone()
+	_ = p.gone()
 }
 
-// gone waits until the process has ended.
-func (p *proc) gone() {
+// gone waits until the process has ended. One that does not is made to show its goroutines, and killed.
+func (p *proc) gone() error {
 	p.mu.Lock()
 	exited, c := p.exited, p.client
 	p.mu.Unlock()
+	var err error
 	if exited != nil {
-		<-exited
+		select {
+		case <-exited:
+		case <-time.After(30 * time.Second):
+			err = fmt.Errorf("%s does not end", p.arg.ID)
+			p.signal(syscall.SIGQUIT)
+			<-exited
+		}
 	}
 	p.mu.Lock()
 	p.cmd, p.client = nil, nil
@@ -160,6 +167,7 @@ func (p *proc) gone() {
 	if c != nil {
 		_ = c.Close()
 	}
+	return err
 }
 
 // call asks the process, and gives up after a while: it may be stopped.

@@ -17,6 +17,12 @@ var errLost = errors.New("the connection was lost")
 
 var errNotThere = errors.New("the primary is not there")
 
+// toldNotThere is another node's error that makes a request wait as errNotThere does.
+type toldNotThere struct{ error }
+
+func (e *toldNotThere) Unwrap() error        { return e.error }
+func (e *toldNotThere) Is(target error) bool { return target == errNotThere }
+
 // A request is forwarded once to whom the view names, who may forward it once more.
 const maxHops = 2
 
@@ -184,6 +190,8 @@ func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte
 		err := d.error()
 		if errors.Is(err, ErrClosed) && !errors.Is(err, ErrUnconfirmed) { // that node, not this one
 			err = fmt.Errorf("%w: %w: node %q is closing; retry when the view has changed", ErrNoOwner, errNotThere, t.node)
+		} else if errors.Is(err, ErrNoOwner) && !errors.Is(err, ErrUnconfirmed) {
+			err = &toldNotThere{err} // it knows a later view, which will come here
 		}
 		return d, err
 	case <-ctx.Done():

@@ -14,20 +14,20 @@ import (
 // outcome open matches ErrUnconfirmed.
 func (n *Node) propose(ctx context.Context, build func(cluster.View) (cluster.Command, error)) (cluster.View, error) {
 	for try := 0; ; try++ {
-		v := n.coord.View()
-		decidedOn := v.Version
-		c, err := build(v)
+		on := n.coord.View()
+		decidedOn := on.Version
+		c, err := build(on)
 		if err != nil || c == nil {
-			return v, err
+			return on, err
 		}
-		v, err = n.coord.Propose(ctx, c)
+		v, err := n.coord.Propose(ctx, c)
 		switch {
 		case err == nil:
 			return v, nil
 		case try < 100 && ctx.Err() == nil && !errors.Is(err, cluster.ErrUnavailable) && n.coord.View().Version != decidedOn:
 			continue // it was refused on what is no longer the present view: look again
-		case try < 100 && errors.Is(err, cluster.ErrStaleCommand) && n.waitView(ctx, func(v cluster.View) bool { return v.Version != decidedOn }) == nil:
-			continue // the coordinator knows a newer one, which is on its way here
+		case try < 100 && decidedAgainst(err) && n.newerView(ctx, on, c):
+			continue
 		case errors.Is(err, cluster.ErrUnavailable):
 			return v, fmt.Errorf("%w: %w: %w", ErrUnconfirmed, ErrNoQuorum, err)
 		case ctx.Err() != nil:
@@ -35,6 +35,17 @@ func (n *Node) propose(ctx context.Context, build func(cluster.View) (cluster.Co
 		}
 		return v, err
 	}
+}
+
+// newerView waits for the next view after a command was refused that the present one allows: the coordinator knows a newer one, which is on its way
+// here. It waits no longer than a lease: the refusal may have had another reason.
+func (n *Node) newerView(ctx context.Context, on cluster.View, c cluster.Command) bool {
+	if _, err := on.Apply(c); err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.keep.keeper.Lease())
+	defer cancel()
+	return n.waitView(ctx, func(v cluster.View) bool { return v.Version != on.Version }) == nil
 }
 
 // proposeReleased is propose for a command that has to wait until the lease, which this node is just giving back, has arrived.
