@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -227,4 +228,35 @@ func (f *fleet) primaryBeside(leader bool) int {
 	}
 	f.t.Fatal("the primary does not come to be where it should")
 	return -1
+}
+
+// The primary's process is stopped for longer than its lease, with writes and reads in its hands, and goes on: what it acknowledges is in the new
+// history, and it answers no linearizable read from the old one.
+func TestScenario29StoppedPrimary(t *testing.T) {
+	s := seed(t)
+	f := newFleet(t, 3)
+	f.settled(time.Minute)
+	w := newWorkload(f)
+	w.start(s)
+	eyes := newWitness(f)
+	stops := 0
+	for range 4 {
+		i := f.primary()
+		if i < 0 {
+			continue
+		}
+		f.procs[i].signal(syscall.SIGSTOP)
+		time.Sleep(3 * time.Second)
+		f.procs[i].signal(syscall.SIGCONT)
+		stops++
+		time.Sleep(time.Second)
+	}
+	w.end()
+	f.settled(time.Minute)
+	reigns := eyes.end(t)
+	t.Log(w)
+	if reigns < stops {
+		t.Errorf("%d reigns, the primary was stopped %d times", reigns, stops)
+	}
+	w.check(t, f.same(30*time.Second))
 }
