@@ -243,3 +243,17 @@ func (h *opsHost) restore(ctx context.Context, full io.Reader) error {
 
 	return err
 }
+
+// followAnew makes this host a replica of the group's new primary. What it holds of the former group stays until the sync is complete.
+func (h *opsHost) followAnew(ctx context.Context, primary string) error {
+	n := h.n
+
+	leads := func(kv.Status) bool {
+		g, ok := n.View().GroupNamed("orders")
+		return ok && g.Primary.Node == cluster.NodeID(primary)
+	}
+	if err := n.Wait(ctx, leads); err != nil { // it may hear of it a moment later
+		return err
+	}
+	return n.Replicate(ctx, primary)
+}
