@@ -411,7 +411,7 @@ func TestOperationsBackupAndRestore(t *testing.T) {
 					g, ok := h.n.View().GroupNamed("orders")
 					return ok && g.Primary.Node == cluster.NodeID(at.id)
 				}))
-				must(t, h.n.Replicate(ctx, at.id))
+				must(t, h.followAnew(ctx, at.id))
 			}
 		}
 		f.whole(3)
