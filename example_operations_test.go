@@ -3,10 +3,7 @@ package kv_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -19,7 +16,7 @@ import (
 )
 
 // opsHost is one host of the cluster "orders": a node on disk, and a coordinator beside it. Its methods are the procedures of docs/operations.md,
-// which operations_test.go carries out in virtual time.
+// which operations_test.go carries out, in virtual time.
 type opsHost struct {
 	id, dir  string
 	peers    []consensus.Peer // the first voters
@@ -107,6 +104,23 @@ func again(ctx context.Context, command func() error) error {
 	}
 }
 
+// decided repeats a change of the voters whose outcome is not known: the leader was lost, or was the one that goes. Both changes may be repeated.
+func decided(ctx context.Context, change func() error) error {
+	pause := time.NewTicker(100 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		err := change()
+		if !errors.Is(err, cluster.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // forgetGone removes a node that was closed, or died, a moment ago.
 func forgetGone(ctx context.Context, n *kv.Node, id string) error {
 	pause := time.NewTicker(cluster.DefaultLease / 4)
@@ -124,64 +138,12 @@ func forgetGone(ctx context.Context, n *kv.Node, id string) error {
 	}
 }
 
-// A host of three is replaced: first the new one, a voter too, then the old one out.
-func Example_replaceHost() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	dir, err := os.MkdirTemp("", "replace-host-")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	network, hosts := transport.NewNetwork(), map[string]*opsHost{}
-	var peers []consensus.Peer
-	for _, id := range []string{"n1", "n2", "n3", "n4"} {
-		hosts[id] = &opsHost{id: id, dir: filepath.Join(dir, id), t: network.Node(cluster.NodeID(id)), joins: id == "n4",
-			settings: cluster.ForLAN(), timing: consensus.ForLAN()}
-		if id != "n4" {
-			peers = append(peers, consensus.Peer{ID: id, Addr: hosts[id].t.Addr()})
-		}
-	}
-	for _, id := range []string{"n1", "n2", "n3", "n4"} {
-		hosts[id].peers = peers
-	}
-	started := make(chan error)
-	for _, id := range []string{"n1", "n2", "n3"} {
-		go func() { started <- hosts[id].start(ctx, hosts[id].voter()) }()
-	}
-	for range 3 {
-		if err := <-started; err != nil {
-			log.Fatal(err)
-		}
-	}
-	n4, n3 := hosts["n4"], hosts["n3"]
-	if err := n4.start(ctx, n4.voter()); err != nil {
-		log.Fatal(err)
-	}
-	if err := n4.promote(ctx, hosts[n3.c.Status().Leader]); err != nil {
-		log.Fatal(err)
-	}
-	if err := whole(ctx, n4.n, 4); err != nil {
-		log.Fatal(err)
-	}
-	if err := n3.leave(ctx, n4); err != nil {
-		log.Fatal(err)
-	}
-	voters, err := n4.c.Voters(ctx)
-	fmt.Println(len(voters), n4.n.View().NodeIDs(), err)
-	for _, id := range []string{"n1", "n2", "n4"} {
-		if err := hosts[id].stop(ctx); err != nil {
-			fmt.Println(err) // the last one has nobody to hand over to, and no quorum
-		}
-	}
-	// Output: 3 [n1 n2 n4] <nil>
-}
-
 // promote makes this host's coordinator, which was opened with Voter, a voter. The leader is the host whose coordinator leads.
 func (h *opsHost) promote(ctx context.Context, leader *opsHost) error {
 	c, id, t := h.c, h.id, h.t
 
-	if err := c.AddVoter(ctx, consensus.Peer{ID: id, Addr: t.Addr()}); err != nil { // any coordinator may be asked
+	add := func() error { return c.AddVoter(ctx, consensus.Peer{ID: id, Addr: t.Addr()}) } // any coordinator may be asked
+	if err := decided(ctx, add); err != nil {
 		return err
 	}
 	last := leader.c.Status().Last // its vote is worth nothing before it has what was decided until now
@@ -208,7 +170,8 @@ func (h *opsHost) leave(ctx context.Context, other *opsHost) error {
 	if err := forgetGone(ctx, other.n, id); err != nil {
 		return err
 	}
-	if err := other.c.RemoveVoter(ctx, id); err != nil { // while it is up: its vote may be needed for that
+	remove := func() error { return other.c.RemoveVoter(ctx, id) } // while it is up: its vote may be needed for that
+	if err := decided(ctx, remove); err != nil {
 		return err
 	}
 	if err := c.Close(); err != nil {
