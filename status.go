@@ -20,7 +20,7 @@ type Status struct {
 	Reason   error     // why the node is in this state, if something failed
 	Since    time.Time // of the present state
 	CanRead  bool      // answers default reads of its slots
-	CanWrite bool
+	CanWrite bool      // takes writes of its slots, and has a lease at this moment
 
 	Group     cluster.GroupID
 	GroupName string

@@ -170,7 +170,8 @@ func (n *Node) Status() Status {
 	s.LogFloor, s.LogBytes = floor, n.ring.size()
 	serving := n.serving.Load()
 	s.CanRead = serving != nil
-	s.CanWrite = serving != nil && serving.write
+	// Who was stopped or suspended may not have been told yet that its lease is over.
+	s.CanWrite = serving != nil && serving.write && !serving.reign.fenced.Load() && n.keep.valid()
 	c := &n.counters
 	s.StaleEvents, s.StaleMessages, s.Transitions = c.staleEvents.Load(), c.staleMessages.Load(), c.transitions.Load()
 	s.SyncsLog, s.SyncsDelta, s.SyncsFull = c.syncLog.Load(), c.syncDelta.Load(), c.syncFull.Load()
