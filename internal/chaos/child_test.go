@@ -114,7 +114,7 @@ type service struct{ h *child }
 
 // Op is one operation of a client.
 type Op struct {
-	Kind    string // get, set, cas, transfer, read
+	Kind    string // get, set, delete, cas, swap, transfer
 	Key     string
 	Value   string
 	Old     string
@@ -126,6 +126,7 @@ type Op struct {
 type Result struct {
 	Err, Text string
 	Value     string
+	Found     bool // of a swap: Value is what it found
 }
 
 func (r *Result) set(err error) {
@@ -159,12 +160,26 @@ func (s *service) Do(op Op, r *Result) error {
 		r.set(n.Set(ctx, []byte(op.Key), []byte(op.Value)))
 	case "cas":
 		r.set(n.CompareAndSet(ctx, []byte(op.Key), []byte(op.Old), []byte(op.Value)))
+	case "delete":
+		r.set(n.Delete(ctx, []byte(op.Key)))
+	case "swap":
+		r.set(swap(ctx, n, op, r))
 	case "transfer":
 		r.set(transfer(ctx, n, op))
 	default:
 		return fmt.Errorf("operation %q", op.Kind)
 	}
 	return nil
+}
+
+// swap replaces what it finds, if that is still there, and says what it was. A failed read has changed nothing, whatever it says.
+func swap(ctx context.Context, n *kv.Node, op Op, r *Result) error {
+	it, err := n.Lookup(ctx, []byte(op.Key), kv.Linearizable())
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return fmt.Errorf("read before the write: %v", err) //nolint:errorlint // its kind is of the read alone
+	}
+	r.Value, r.Found = string(it.Value), true
+	return n.Set(ctx, []byte(op.Key), []byte(op.Value), kv.IfVersion(it.Version))
 }
 
 // transfer moves an amount from the account op.Old to op.Key, and leaves a mark under op.Value, all or nothing.

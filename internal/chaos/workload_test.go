@@ -104,9 +104,12 @@ func (w *workload) do(rnd *rand.Rand, op Op) (r Result) {
 // register works on one of some keys, that others work on too. After a while there are others: the histories stay short.
 func (w *workload) register(rnd *rand.Rand, client, n int) {
 	key := fmt.Sprintf("r%d.%d", int(time.Since(w.began)/(4*time.Second)), rnd.IntN(4))
-	op := Op{Kind: []string{"get", "get", "set", "cas"}[rnd.IntN(4)], Key: key, Value: fmt.Sprintf("%d.%d", client, n)}
-	if op.Kind == "cas" {
+	op := Op{Kind: []string{"get", "get", "get", "set", "set", "cas", "cas", "swap", "swap", "delete"}[rnd.IntN(10)], Key: key, Value: fmt.Sprintf("%d.%d", client, n)}
+	switch op.Kind {
+	case "cas":
 		op.Old = w.lastSeen(key)
+	case "delete":
+		op.Value = ""
 	}
 	call := time.Since(w.began)
 	r := w.do(rnd, op)
@@ -132,11 +135,13 @@ func (w *workload) lastSeen(key string) string {
 	defer w.mu.Unlock()
 	h := w.history[key]
 	for i := len(h) - 1; i >= 0; i-- {
-		if in, out := h[i].Input.(Op), h[i].Output.(Result); out.Err == "" {
-			if in.Kind == "get" {
-				return out.Value
-			}
-			return in.Value
+		in, out := h[i].Input.(Op), h[i].Output.(Result)
+		seen := in.Value
+		if in.Kind == "get" {
+			seen = out.Value
+		}
+		if out.Err == "" && seen != "" {
+			return seen
 		}
 	}
 	return "nothing"
@@ -218,11 +223,16 @@ var registerModel = porcupine.Model{
 		switch in.Kind {
 		case "get":
 			return s == out.Value && (out.Err == "absent") == (s == ""), state
-		case "set":
+		case "set", "delete":
 			return true, in.Value
 		}
 		swapped := s == in.Old
+		if in.Kind == "swap" { // it says itself what it found, unless nobody heard it
+			swapped = s == out.Value || !out.Found
+		}
 		switch {
+		case in.Kind == "swap" && out.Err == "conflict": // another wrote meanwhile, perhaps what was there before
+			return true, state
 		case out.Err == "unknown" && !swapped:
 			return true, state
 		case out.Err == "unknown":
