@@ -127,15 +127,20 @@ func (n *Node) announceFirst(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.OpenTimeout+2*lease)
 	defer cancel()
 	_, err := n.coord.Propose(ctx, cluster.Announce{Node: n.info()})
-	// A process that died a moment ago still counts as alive; one that lives goes on doing so.
+	// A process that died a moment ago still counts as alive; one that lives goes on doing so. A coordinator that has just begun to lead counts
+	// everybody as alive, and there was one perhaps, if the answer took long: then the wait begins anew.
 	for began := time.Now(); errors.Is(err, cluster.ErrAlive) && time.Since(began) < lease*3/2; {
 		t := time.NewTimer(lease / 4)
 		select {
 		case <-t.C:
-			_, err = n.coord.Propose(ctx, cluster.Announce{Node: n.info()})
 		case <-ctx.Done():
 			t.Stop()
 			return fmt.Errorf("announce node %q: %w: %w", n.cfg.ID, err, ctx.Err())
+		}
+		asked := time.Now()
+		_, err = n.coord.Propose(ctx, cluster.Announce{Node: n.info()})
+		if time.Since(asked) > lease/4 {
+			began = time.Now()
 		}
 	}
 	if errors.Is(err, cluster.ErrAlive) || errors.Is(err, cluster.ErrInvalid) {
