@@ -2,7 +2,6 @@ package kv_test
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -17,7 +16,6 @@ import (
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
-	"github.com/hessonite/kv/cluster/consensus"
 	"github.com/hessonite/kv/kvtest"
 	"github.com/hessonite/kv/replica"
 	"github.com/hessonite/kv/transport"
@@ -35,57 +33,11 @@ func newCluster(t testing.TB, n int, opts ...kvtest.Option) *kvtest.Cluster {
 		opts = append(opts, kvtest.OnDisk())
 	}
 	if *onRaft {
-		opts = append(opts, kvtest.WithCoordinators(raftCoordinators(t)))
+		opts = append(opts, kvtest.WithCoordinators(func(network *transport.Network, o cluster.Options) kvtest.Coordinators {
+			return newRaftVoters(t, network, o)
+		}))
 	}
 	return kvtest.NewCluster(t, n, opts...)
-}
-
-// raftCoordinators are three voters, and a coordinator for each node: a voter for the first three, and one that asks them for the others. They have
-// transports of their own: what a test does to the links of the nodes does not happen to theirs.
-func raftCoordinators(t testing.TB) func(*transport.Network, cluster.Options) func(int) cluster.Coordinator {
-	return func(network *transport.Network, o cluster.Options) func(int) cluster.Coordinator {
-		var peers []consensus.Peer
-		ends := map[string]transport.Transport{}
-		for i := range 3 {
-			id := fmt.Sprint("voter", i+1)
-			ends[id] = network.Node(cluster.NodeID(id))
-			peers = append(peers, consensus.Peer{ID: id, Addr: ends[id].Addr()})
-		}
-		opened := map[string]*consensus.Coordinator{}
-		open := func(id string) cluster.Coordinator {
-			if opened[id] == nil {
-				if ends[id] == nil {
-					ends[id] = network.Node(cluster.NodeID(id))
-				}
-				_, voter := slices.BinarySearchFunc(peers, id, func(p consensus.Peer, id string) int { return cmp.Compare(p.ID, id) })
-				c, err := consensus.Open(within(t, time.Minute), consensus.Options{ID: id, Transport: ends[id], Peers: peers, Volatile: voter, Cluster: o,
-					ManualFailover: !o.AutoFailover, Timing: consensus.ForTests()})
-				must(t, err)
-				opened[id] = c
-			}
-			return opened[id]
-		}
-		t.Cleanup(func() {
-			for _, c := range opened {
-				_ = c.Close()
-			}
-			for _, e := range ends {
-				_ = e.Close()
-			}
-		})
-		for _, p := range peers {
-			open(p.ID)
-		}
-		return func(i int) cluster.Coordinator {
-			switch {
-			case i < 0:
-				return open("test")
-			case i < 3:
-				return open(peers[i].ID)
-			}
-			return open(fmt.Sprint("asks", i+1))
-		}
-	}
 }
 
 // bubble runs a test in virtual time.

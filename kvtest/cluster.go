@@ -22,8 +22,8 @@ type Cluster struct {
 
 	t            testing.TB
 	configure    func(i int, o *kv.Options)
-	coordinators func(*transport.Network, cluster.Options) func(i int) cluster.Coordinator
-	coordinator  func(i int) cluster.Coordinator
+	open         func(*transport.Network, cluster.Options) Coordinators
+	coordinators Coordinators
 	disk         bool
 	nodes        []*member
 }
@@ -55,12 +55,25 @@ func WithCoordinator(opts ...cluster.Option) Option {
 	return func(_ *Cluster, o *[]cluster.Option) { *o = append(*o, opts...) }
 }
 
-// WithCoordinators puts others in the place of the in-process coordinator. open is called once, with the network and what WithCoordinator asked for,
-// and returns what each node is given, by its index, and the Cluster itself, by -1. The Cluster closes that one, after the nodes; who
-// opens the others closes them.
-func WithCoordinators(open func(*transport.Network, cluster.Options) func(i int) cluster.Coordinator) Option {
-	return func(c *Cluster, _ *[]cluster.Option) { c.coordinators = open }
+// Coordinators are what stands in the place of the in-process coordinator.
+type Coordinators interface {
+	// Of is what the node with that index is given whenever it is opened, or (for -1) the Cluster itself. The Cluster closes its own after the
+	// nodes; who opens the others closes them.
+	Of(i int) cluster.Coordinator
+	// Kill ends what would die with the process of a node. Kill of the Cluster calls it when the node is cut off, and not yet closed.
+	Kill(i int)
 }
+
+// WithCoordinators puts others in the place of the in-process coordinator. open is called once, with the network and what WithCoordinator asked for.
+func WithCoordinators(open func(*transport.Network, cluster.Options) Coordinators) Option {
+	return func(c *Cluster, _ *[]cluster.Option) { c.open = open }
+}
+
+// shared is one coordinator for all nodes, which outlives each of them.
+type shared struct{ c cluster.Coordinator }
+
+func (s shared) Of(int) cluster.Coordinator { return s.c }
+func (s shared) Kill(int)                   {}
 
 // WithNetwork replaces the network, for instance by one with a seed.
 func WithNetwork(n *transport.Network) Option {
@@ -78,13 +91,12 @@ func NewCluster(t testing.TB, n int, opts ...Option) *Cluster {
 	if c.Network == nil {
 		c.Network = transport.NewNetwork()
 	}
-	if c.coordinators != nil {
-		c.coordinator = c.coordinators(c.Network, cluster.OptionsOf(copts...))
-		c.Coordinator = c.coordinator(-1)
+	if c.open != nil {
+		c.coordinators = c.open(c.Network, cluster.OptionsOf(copts...))
 	} else {
-		c.Coordinator = cluster.NewMemory(copts...)
-		c.coordinator = func(int) cluster.Coordinator { return c.Coordinator }
+		c.coordinators = shared{cluster.NewMemory(copts...)}
 	}
+	c.Coordinator = c.coordinators.Of(-1)
 	top := ""
 	if c.disk {
 		top = t.TempDir() // before the nodes are closed it must not be removed
@@ -95,7 +107,7 @@ func NewCluster(t testing.TB, n int, opts ...Option) *Cluster {
 		if c.disk {
 			dir = filepath.Join(top, ID(i))
 		}
-		c.open(i, dir)
+		c.start(i, dir)
 	}
 	return c
 }
@@ -103,9 +115,9 @@ func NewCluster(t testing.TB, n int, opts ...Option) *Cluster {
 // ID is the ID of the node with that index, from 0.
 func ID(i int) string { return fmt.Sprintf("n%d", i+1) }
 
-func (c *Cluster) open(i int, dir string) {
+func (c *Cluster) start(i int, dir string) {
 	c.t.Helper()
-	m := &member{dir: dir, transport: c.Network.Node(cluster.NodeID(ID(i))), door: newDoor(c.coordinator(i))}
+	m := &member{dir: dir, transport: c.Network.Node(cluster.NodeID(ID(i))), door: newDoor(c.coordinators.Of(i))}
 	o := kv.Options{ID: ID(i), Transport: m.transport, Coordinator: m.door, Dir: dir}
 	if c.configure != nil {
 		c.configure(i, &o)
@@ -137,6 +149,7 @@ func (c *Cluster) Kill(i int) {
 	m := c.nodes[i]
 	m.door.shut()
 	c.Network.Kill(cluster.NodeID(ID(i)))
+	c.coordinators.Kill(i)
 	if m.dir != "" {
 		left := m.dir + "-left"
 		if err := dircopy.Copy(m.dir, left); err != nil {
@@ -163,7 +176,7 @@ func (c *Cluster) Restart(i int) {
 		case <-ctx.Done():
 		}
 	}
-	c.open(i, old.dir)
+	c.start(i, old.dir)
 }
 
 // SetQuorum lets the coordinator answer nobody, or answer again.
