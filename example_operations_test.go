@@ -186,7 +186,6 @@ func (h *opsHost) leave(ctx context.Context, other *opsHost) error {
 func (h *opsHost) alone(ctx context.Context) error {
 	o := h.voter()
 
-	o.Timing.Snapshot = 1 // at this start, so that its next snapshot, which new voters begin with, is soon there
 	if err := consensus.Recover(ctx, o); err != nil {
 		return err
 	}

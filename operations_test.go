@@ -323,7 +323,6 @@ func TestOperationsLostQuorum(t *testing.T) {
 		must(t, n4.start(ctx, n4.follower()))
 		f.get(n4, "before", "1")
 
-		time.Sleep(2 * time.Minute)
 		for _, p := range f.peers {
 			if h := f.host(p.ID); h != rest {
 				h.joins = true

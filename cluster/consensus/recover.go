@@ -49,9 +49,19 @@ func Recover(ctx context.Context, o Options) (err error) {
 	}
 	_, network := raft.NewInmemTransport(raftAddress(cluster.NodeID(o.ID), o.Transport.Addr()))
 	self := bootstrap([]Peer{{ID: o.ID, Addr: o.Transport.Addr()}})
-	if err := raft.RecoverCluster(o.raftConfig(), c.fsm, logs, stable, snaps, network, self); err != nil {
+	if err := raft.RecoverCluster(o.raftConfig(), recovering{c.fsm, next}, logs, stable, snaps, network, self); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
 	o.Logger.Warn("this voter is the only one now, under a new generation", "id", o.ID, "generation", next, "view", c.views.View().Version)
 	return nil
+}
+
+// recovering is the fsm of a Recover: what it leaves behind is of the new generation.
+type recovering struct {
+	*fsm
+	next cluster.ID
+}
+
+func (r recovering) Snapshot() (raft.FSMSnapshot, error) {
+	return snapshot{encodeSnapshot(r.next, r.latest())}, nil
 }
