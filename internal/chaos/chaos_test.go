@@ -223,7 +223,11 @@ func (f *fleet) primaryBeside(leader bool) int {
 		if err == nil && (s.Leader == f.procs[i].arg.ID) == leader {
 			return i
 		}
-		_ = f.procs[i].call("HandOver", 10*time.Second, new(int), 20*time.Second)
+		heir := Heir{Timeout: 10 * time.Second}
+		if leader {
+			heir.ID = s.Leader // without a name two may hand over to each other for ever
+		}
+		_ = f.procs[i].call("HandOver", heir, new(int), 20*time.Second)
 		f.settled(time.Minute)
 	}
 	f.t.Fatal("the primary does not come to be where it should")

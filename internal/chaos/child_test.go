@@ -244,11 +244,17 @@ func (s *service) Dump(_ int, out *map[string]string) error {
 	return nil
 }
 
+// Heir is who shall be primary; without a name, the best.
+type Heir struct {
+	ID      string
+	Timeout time.Duration
+}
+
 // HandOver makes another the primary.
-func (s *service) HandOver(timeout time.Duration, _ *int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+func (s *service) HandOver(to Heir, _ *int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), to.Timeout)
 	defer cancel()
-	return s.h.node.HandOver(ctx, "")
+	return s.h.node.HandOver(ctx, to.ID)
 }
 
 // Shutdown ends the process as a handler of SIGTERM would.

@@ -117,7 +117,7 @@ func (n *nemesis) draw(i int) (string, func() error) {
 		return "slow", n.links(for2, func(l *proxy) { l.delay = delay }, n.all(i)...)
 	case k < 13:
 		return "hand-over", func() error {
-			_ = p.call("HandOver", 5*time.Second, new(int), 10*time.Second) // refused, most of the time: it is not the primary
+			_ = p.call("HandOver", Heir{Timeout: 5 * time.Second}, new(int), 10*time.Second) // refused, most of the time: it is not the primary
 			return nil
 		}
 	}
