@@ -276,7 +276,7 @@ func watchServing(t *testing.T, c *kvtest.Cluster) (end func()) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(5 * time.Millisecond):
 			}
 			can := 0
 			for i := range c.Len() {
