@@ -163,11 +163,24 @@ func inSync(t testing.TB, c *kvtest.Cluster, i int) {
 		if g, ok := v.GroupOf(cluster.NodeID(kvtest.ID(i))); ok {
 			if m, ok := g.Member(cluster.NodeID(kvtest.ID(i))); ok && m.InSync {
 				heard(t, c, v.Version)
+				counted(t, c, i)
 				return
 			}
 		}
 	}
 	t.Fatalf("%s is not in sync: %v", kvtest.ID(i), c.Coordinator.View())
+}
+
+// counted waits until the primary, if there is one, counts the node with that index among those that its writes wait for.
+func counted(t testing.TB, c *kvtest.Cluster, i int) {
+	t.Helper()
+	for j := range c.Len() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = c.Node(j).Wait(ctx, func(s kv.Status) bool {
+			return j == i || s.State != replica.Primary || slices.ContainsFunc(s.Replicas, func(r kv.ReplicaStatus) bool { return r.ID == kvtest.ID(i) && r.InSync })
+		})
+		cancel()
+	}
 }
 
 // heard waits until every node that runs and reaches its coordinator has heard of a version of the view. A coordinator on Raft tells one after the

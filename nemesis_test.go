@@ -47,6 +47,7 @@ var nemesisRegressions = []struct {
 // In one seed of ten, writes may be lost: there the nemesis also kills without looking and promotes by force. All but the
 // first is checked there too.
 func TestNemesis(t *testing.T) {
+	t.Parallel()
 	if *nemesisSeed != 0 {
 		runNemesis(t, uint64(*nemesisSeed))
 		return

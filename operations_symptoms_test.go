@@ -14,6 +14,7 @@ import (
 
 // What the table of symptoms in docs/operations.md says that Status shows, and that what it says to do ends it.
 func TestOperationsSymptoms(t *testing.T) {
+	t.Parallel()
 	t.Run("NoMemberLeft", func(t *testing.T) { bubble(t, noMemberLeft) })
 	t.Run("NoLink", func(t *testing.T) { bubble(t, noLink) })
 	t.Run("GaveUp", func(t *testing.T) { bubble(t, gaveUp) })
@@ -112,6 +113,7 @@ func notEnough(t *testing.T) {
 		must(t, c.Node(1).Wait(within(t, time.Minute), func(s kv.Status) bool { return s.State != replica.Unassigned }))
 	}
 	inSync(t, c, 1)
+	must(t, p.Wait(within(t, time.Minute), func(s kv.Status) bool { return len(s.Replicas) == 1 && s.Replicas[0].InSync }))
 	must(t, p.Set(within(t, time.Minute), []byte("k"), []byte("w")))
 }
 

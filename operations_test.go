@@ -180,6 +180,7 @@ func (f *opsFleet) set(h *opsHost, key, value string) {
 // A rolling restart, host by host, while clients on a fourth host write: none of them sees an error, and nothing is lost. Then the feature level:
 // one that this release does not know is refused, and its own is there already.
 func TestOperationsRollingRestart(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newOpsFleet(t)
 		ctx := within(t, time.Hour)
@@ -211,6 +212,7 @@ func TestOperationsRollingRestart(t *testing.T) {
 
 // A host is added as a follower; the one that leads is replaced by another, voter and all, under writes.
 func TestOperationsReplaceHost(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newOpsFleet(t)
 		ctx := within(t, time.Hour)
@@ -249,6 +251,7 @@ func TestOperationsReplaceHost(t *testing.T) {
 
 // The primary hands over to each of the others, under writes; no client sees an error.
 func TestOperationsPlannedFailover(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newOpsFleet(t)
 		ctx := within(t, time.Hour)
@@ -284,6 +287,7 @@ func TestOperationsPlannedFailover(t *testing.T) {
 
 // Two of three voters are gone for ever. One that is left is made the only one; followers are opened anew; lost hosts come back with empty directories.
 func TestOperationsLostQuorum(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newOpsFleet(t)
 		ctx := within(t, time.Hour)
@@ -341,6 +345,7 @@ func TestOperationsLostQuorum(t *testing.T) {
 // A node whose data is lost starts with an empty directory, and its group goes on. A voter whose directory is lost goes on as a follower, and
 // another host votes in its place.
 func TestOperationsLostDisk(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newOpsFleet(t)
 		ctx := within(t, time.Hour)
@@ -377,6 +382,7 @@ func TestOperationsLostDisk(t *testing.T) {
 
 // A backup of the group, from a replica, comes back in the place of what the cluster holds.
 func TestOperationsBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newOpsFleet(t)
 		ctx := within(t, time.Hour)
@@ -422,6 +428,7 @@ func TestOperationsBackupAndRestore(t *testing.T) {
 
 // A backup comes back on new hosts, which know nothing: one takes it, the others join.
 func TestOperationsRestoreIntoNewHosts(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		ctx := within(t, time.Hour)
 		old := newCluster(t, 1)

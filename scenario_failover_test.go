@@ -310,6 +310,7 @@ func TestScenario35SyncDuringFailover(t *testing.T) {
 // A node is attaching when its primary dies and the quorum is lost: it leaves recovery by its deadline, with its data as it was; the
 // answer says that this is not confirmed; all agree when the quorum is back.
 func TestScenario41AttachLosesPrimaryAndQuorum(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		g := newGate()
 		c := newCluster(t, 2, kvtest.WithOptions(func(i int, o *kv.Options) {

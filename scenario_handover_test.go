@@ -102,6 +102,7 @@ func membersInSync(t *testing.T, c *kvtest.Cluster, i, members int) {
 // A planned hand-over under writes, from one node to the next and back to the first: nothing that was acknowledged is lost, no client sees an
 // error, no two nodes acknowledge at once, and the old primary follows by log.
 func TestScenario24HandOverUnderWrites(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		c := trio(t)
 		ctx := within(t, time.Hour)
@@ -138,6 +139,7 @@ func TestScenario24HandOverUnderWrites(t *testing.T) {
 // A hand-over that fails after writes were held: the old primary serves again, by its deadline, with the replica's process gone or out of
 // reach, and the writes that waited are answered.
 func TestScenario25HandOverFails(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"gone", "silent"} {
 		t.Run(how, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 
 // Without a quorum views do not change, and a primary fences itself in time; all heals when the quorum is back.
 func TestScenario36LostQuorum(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		c := newRaftCluster(t, 3, "", true)
 		lead := c.joined()

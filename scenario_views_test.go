@@ -215,6 +215,7 @@ func TestScenario34TwoGroupsAtOnce(t *testing.T) {
 // A record has come to the node that is promoted, and not to its sibling. Nobody sees it, linearizably, until the sibling has it: so that
 // when the new primary dies too, and the sibling is promoted, nobody has seen what is gone.
 func TestScenario51NobodyReadsWhatMayGo(t *testing.T) {
+	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		c := trio(t, kvtest.WithCoordinator(cluster.WithAutoFailover(true)), kvtest.WithOptions(func(_ int, o *kv.Options) { o.LagTimeout = time.Hour }))
 		ctx := within(t, time.Hour)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 type electing struct {
 	cluster.Coordinator
 	cluster.Keeper
+	mu        sync.Mutex // not held while a leader is elected
 	begun     time.Time
 	elections int // how many there are, one each time that somebody has waited for one lease
 }
@@ -27,12 +29,22 @@ func (e *electing) Propose(ctx context.Context, c cluster.Command) (cluster.View
 	if _, ok := c.(cluster.Announce); !ok {
 		return e.Coordinator.Propose(ctx, c)
 	}
-	if e.elections > 0 && time.Since(e.begun) > e.Lease() {
+	e.mu.Lock()
+	elect := e.elections > 0 && time.Since(e.begun) > e.Lease()
+	if elect {
 		e.elections--
+	}
+	e.mu.Unlock()
+	if elect {
 		time.Sleep(e.Lease() / 2)
+	}
+	e.mu.Lock()
+	if elect {
 		e.begun = time.Now()
 	}
-	if time.Since(e.begun) < e.Lease()*11/10 {
+	alive := time.Since(e.begun) < e.Lease()*11/10
+	e.mu.Unlock()
+	if alive {
 		return cluster.View{}, fmt.Errorf("%w: as far as this coordinator knows", cluster.ErrAlive)
 	}
 	return e.Coordinator.Propose(ctx, c)
