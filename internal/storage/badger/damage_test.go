@@ -412,3 +412,16 @@ func TestEmptyLogs(t *testing.T) {
 	e := openTest(t, o)
 	checkState(t, e, s.at(to), s.keys)
 }
+
+// A kill between the two steps in which Badger removes a table leaves it empty, and unnamed: that is no damage.
+func TestTableThatWasBeingRemoved(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Node: "node", MinFree: -1}
+	d := &directory{path: o.Dir}
+	d.meta.Files = map[string]int64{"000006.sst": 407}
+	check(t, os.WriteFile(d.file("000006.sst"), nil, 0o600))
+	check(t, d.verifySizes())
+	d.meta.Clean = true
+	if err := d.verifySizes(); !errors.Is(err, storage.ErrDamaged) {
+		t.Errorf("after a clean end: %v", err)
+	}
+}
