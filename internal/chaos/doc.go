@@ -8,7 +8,7 @@
 // say at a time that they serve.
 //
 // The processes are this package's own test binary. Everything that is drawn at random comes from one seed, which is printed; what the
-// processes' schedulers make of it is not repeated by it.
+// processes' schedulers make of it is not repeated by it. Where there is no SIGSTOP (Windows) there are no tests.
 //
 //	go test ./...                                    60 seconds of faults, a rolling restart
 //	go test -run TestFaults -duration 10m -seed 7    longer, and with that seed
