@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -199,7 +200,7 @@ func TestVersionText(t *testing.T) {
 			t.Fatalf("%v reads back as %v, %v", v, p, err)
 		}
 	})
-	for _, s := range []string{"-", "1", "00000000000000000000000000000001-1", "00000000000000000000000000000001-1-1-1",
+	for _, s := range []string{strings.Repeat("0", 34), strings.Repeat("0", 34) + "-1-2", "-", "1", "00000000000000000000000000000001-1", "00000000000000000000000000000001-1-1-1",
 		"00000000000000000000000000000001-01-1", "00000000000000000000000000000001-1-18446744073709551616", "00000000000000000000000000000000-0-0"} {
 		if v, err := ParseVersion(s); !errors.Is(err, ErrInvalid) || !v.IsZero() {
 			t.Errorf("ParseVersion(%q) = %v, %v", s, v, err)
