@@ -55,8 +55,29 @@ func (n *Node) replicate(ctx context.Context, primary cluster.NodeID, async bool
 	return opError("replicate", primary, err)
 }
 
-// checkPrimary validates, and dials, before anything is proposed or touched.
+// checkPrimary validates, and dials, before anything is proposed or touched. A node that is not known, or not known as a primary, may have become one a
+// moment ago: this node hears of views later than who proposed them. So that is an answer only after a lease's time.
 func (n *Node) checkPrimary(ctx context.Context, primary cluster.NodeID) (cluster.Group, error) {
+	wctx, cancel := context.WithTimeout(ctx, n.keep.keeper.Lease())
+	defer cancel()
+	for {
+		moved := n.stateMove.wait()
+		g, err := n.checkPrimaryOnce(ctx, primary)
+		if !errors.Is(err, errNotYet) {
+			return g, err
+		}
+		select {
+		case <-moved:
+		case <-wctx.Done():
+			return g, err
+		}
+	}
+}
+
+// errNotYet marks what a later view may put right.
+var errNotYet = errors.New("as far as this node knows")
+
+func (n *Node) checkPrimaryOnce(ctx context.Context, primary cluster.NodeID) (cluster.Group, error) {
 	fail := func(err error, hint string) (cluster.Group, error) {
 		return cluster.Group{}, &OpError{Op: "replicate", Peer: primary, Err: err, Hint: hint}
 	}
@@ -69,11 +90,11 @@ func (n *Node) checkPrimary(ctx context.Context, primary cluster.NodeID) (cluste
 	v := n.coord.View()
 	info, ok := v.Nodes[primary]
 	if !ok {
-		return fail(fmt.Errorf("%w in the cluster", cluster.ErrUnknownNode), "check the ID; a node is known once it was opened with the same coordinator")
+		return fail(fmt.Errorf("%w in the cluster, %w", cluster.ErrUnknownNode, errNotYet), "check the ID; a node is known once it was opened with the same coordinator")
 	}
 	g, ok := v.GroupOf(primary)
 	if !ok || g.Primary.Node != primary {
-		return fail(fmt.Errorf("%w: it is not a primary", ErrInvalid), "name the primary of its group, or assign it slots first")
+		return fail(fmt.Errorf("%w: it is not a primary, %w", ErrInvalid, errNotYet), "name the primary of its group, or assign it slots first")
 	}
 	if n.leads() && !n.leadsNothing() {
 		return fail(fmt.Errorf("%w: this node leads a group itself", ErrInvalid), "release its slots and Detach it, or hand over first")

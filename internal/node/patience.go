@@ -49,8 +49,12 @@ func (p *patience) again(ctx context.Context, err error) (bool, error) {
 		if end := s.since.Add(n.keep.keeper.Lease()); end.Before(until) {
 			until = end
 		}
-	case replica.Failed, replica.Closed, replica.Joining:
+	case replica.Failed, replica.Closed:
 		return false, err
+	case replica.Joining: // it passes requests on, as any other; only what it would have to answer itself is refused
+		if errors.Is(err, ErrRecovering) {
+			return false, err
+		}
 	}
 	left := time.Until(until)
 	if left <= 0 {

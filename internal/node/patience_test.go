@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/replica"
 )
 
 // A write that comes to its shard when the slot is not served any more has done nothing, and is tried again like one that comes later.
@@ -22,7 +23,17 @@ func TestPatienceWithAWriteThatWasOvertaken(t *testing.T) {
 				t.Errorf("%v: given up: %v", err, why)
 			}
 		}
+		n.state.Store(&snapshot{machine: replica.Machine{State: replica.Joining}})
 		p := patience{n: n, routes: before}
+		if again, why := p.again(t.Context(), both(&MovedError{}, errNotThere)); !again {
+			t.Errorf("a joining node does not wait for another one's failover: %v", why)
+		}
+		recovering := both(ErrRecovering, errPatience)
+		if again, _ := p.again(t.Context(), &notServing{recovering, n.state.Load()}); again {
+			t.Error("what a joining node would have to answer itself is tried again")
+		}
+		n.state.Store(&snapshot{})
+		p = patience{n: n, routes: before}
 		if again, _ := p.again(t.Context(), both(ErrUnconfirmed, both(ErrFenced, errGateClosed))); again {
 			t.Error("what may have happened is tried again")
 		}
