@@ -49,10 +49,14 @@ func (p SyncPolicy) engine() badger.Sync {
 
 // openStore opens the engine that the options ask for, and says under which ID and with which data the node is.
 func (o *Options) openStore(ctx context.Context) (storage.Engine, cluster.MemberID, error) {
-	if o.Dir == "" {
-		return memory.New(memory.Options{MaxMemory: o.MaxMemory}), cluster.MemberID{Node: o.id, Store: cluster.NewStoreID()}, nil
+	wrap := o.test.Engine
+	if wrap == nil {
+		wrap = func(e storage.Engine) storage.Engine { return e }
 	}
-	b := badger.Options{Dir: o.Dir, Sync: o.Sync.engine(), Logger: o.Logger.Named("badger"), MaxBytes: o.MaxMemory, Hooks: o.disk}
+	if o.Dir == "" {
+		return wrap(memory.New(memory.Options{MaxMemory: o.MaxMemory})), cluster.MemberID{Node: o.id, Store: cluster.NewStoreID()}, nil
+	}
+	b := badger.Options{Dir: o.Dir, Sync: o.Sync.engine(), Logger: o.Logger.Named("badger"), MaxBytes: o.MaxMemory, Hooks: o.test.Disk}
 	if o.ID != "" {
 		b.Node = o.id
 	}
@@ -63,7 +67,7 @@ func (o *Options) openStore(ctx context.Context) (storage.Engine, cluster.Member
 	if err != nil {
 		return nil, cluster.MemberID{}, fmt.Errorf("%w: open the store in %s: %w", ErrStorage, o.Dir, err)
 	}
-	return e, cluster.MemberID{Node: e.NodeID(), Store: e.StoreID()}, nil
+	return wrap(e), cluster.MemberID{Node: e.NodeID(), Store: e.StoreID()}, nil
 }
 
 // standaloneView is what the coordinator of a standalone node begins with: its store's group, in a new reign. So versions stay

@@ -44,7 +44,7 @@ func missingTests(page string, tests map[string]bool) (missing []string) {
 // Each promise says what it is, how it is kept, what it assumes, and which tests check it; and there are such tests.
 func TestGuaranteesNameTests(t *testing.T) {
 	tests := testsOf(t)
-	if missing := missingTests("`TestNemesis`, `TestThatNobodyWrote`.", tests); len(missing) != 1 || missing[0] != "TestThatNobodyWrote" {
+	if missing := missingTests("`TestSeeds`, `TestThatNobodyWrote`.", tests); len(missing) != 1 || missing[0] != "TestThatNobodyWrote" {
 		t.Fatalf("of a page that names one test that is there and one that is not, %q are missing", missing)
 	}
 	for _, page := range []string{"docs/guarantees.md", "docs/operations.md"} {

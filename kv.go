@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/hessonite/kv/cluster"
-	"github.com/hessonite/kv/internal/clock"
 	"github.com/hessonite/kv/internal/node"
 )
 
@@ -59,7 +58,7 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 		Transport:          o.Transport,
 		Coordinator:        c,
 		Logger:             o.Logger,
-		Clock:              clock.New(),
+		Clock:              o.test.Clock,
 		Standalone:         n.owned != nil,
 		MinInSync:          o.MinInSync,
 		LogBytes:           o.LogBytes,
@@ -78,7 +77,7 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 			RetryMax:       o.RetryMax,
 			ProposeTimeout: proposeTimeout,
 		},
-		Hooks: o.hooks,
+		Hooks: o.test.Node,
 	})
 	if err != nil {
 		n.closeOwned()

@@ -34,7 +34,9 @@ var lintArrows = map[string][]string{
 	"cluster/consensus": {"cluster", "internal/clock", "transport"},
 
 	"internal/node": {"cluster", "replica", "checkpoint", "transport", "internal/clock", "internal/record", "internal/storage"},
-	"":              {"cluster", "replica", "checkpoint", "transport", "internal/clock", "internal/node", "internal/storage/..."},
+	"internal/hook": {"internal/clock", "internal/node", "internal/storage", "internal/storage/badger"},
+	"": {"cluster", "replica", "checkpoint", "transport", "internal/clock", "internal/hook", "internal/node",
+		"internal/storage/..."},
 
 	// On top: nothing of the above imports these.
 	"cluster/clustertest":          {"cluster", "internal/clock"},

@@ -8,8 +8,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hessonite/kv/cluster"
-	"github.com/hessonite/kv/internal/node"
-	"github.com/hessonite/kv/internal/storage/badger"
+	"github.com/hessonite/kv/internal/clock"
+	"github.com/hessonite/kv/internal/hook"
 	"github.com/hessonite/kv/transport"
 )
 
@@ -62,9 +62,8 @@ type Options struct {
 	// RetryMin and RetryMax bound the wait between two attempts, which doubles, with jitter. Defaults 50 ms and 5 s.
 	RetryMin, RetryMax time.Duration
 
-	hooks node.Hooks
-	disk  badger.Hooks
-	id    cluster.NodeID
+	test hook.Set // of this module's tests
+	id   cluster.NodeID
 }
 
 const (
@@ -129,6 +128,12 @@ func (o Options) withDefaults() Options {
 	o.RetryMax = max(orDefault(o.RetryMax, 5*time.Second), o.RetryMin)
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
+	}
+	if c, ok := o.Transport.(hook.Carrier); ok {
+		o.test = c.Hooks()
+	}
+	if o.test.Clock == nil {
+		o.test.Clock = clock.New()
 	}
 	if o.id = cluster.NodeID(o.ID); o.ID == "" {
 		o.id = cluster.NodeID("node-" + cluster.NewID().String()[:12])

@@ -109,6 +109,21 @@ func TestSkewed(t *testing.T) {
 	})
 }
 
+// A clock that is read at every nanosecond goes on all the same.
+func TestSkewedIsReadOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewSkewed(New(), 0.9)
+		before := c.Now()
+		for range 1000 {
+			time.Sleep(time.Nanosecond)
+			c.Now()
+		}
+		if got := c.Now() - before; got != 900 {
+			t.Fatalf("%v went by in 1000 ns, want 900", got)
+		}
+	})
+}
+
 func BenchmarkNow(b *testing.B) {
 	c := New()
 	for b.Loop() {

@@ -11,7 +11,7 @@ type Skewed struct {
 
 	mu   sync.Mutex
 	rate float64
-	at   time.Duration // its reading when base read from
+	at   time.Duration // its reading when base read from, which is when the rate was set
 	from time.Duration
 }
 
@@ -30,18 +30,24 @@ func (c *Skewed) Now() time.Duration {
 	return c.now()
 }
 
+// now counts from when the rate was set: parts of a nanosecond that every reading cut off would make the clock stand still for who looks often
+// enough.
 func (c *Skewed) now() time.Duration {
+	return c.at + time.Duration(float64(c.base.Now()-c.from)*c.rate)
+}
+
+// mark begins to count anew.
+func (c *Skewed) mark() {
 	now := c.base.Now()
 	c.at += time.Duration(float64(now-c.from) * c.rate)
 	c.from = now
-	return c.at
 }
 
 // SetRate changes how fast the clock runs from here on. A negative rate counts as zero.
 func (c *Skewed) SetRate(rate float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now()
+	c.mark()
 	c.rate = max(rate, 0)
 }
 
@@ -52,6 +58,5 @@ func (c *Skewed) Freeze() { c.SetRate(0) }
 func (c *Skewed) Jump(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now()
 	c.at += max(d, 0)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/clock"
 	"github.com/hessonite/kv/internal/storage"
+	"github.com/hessonite/kv/replica"
 	"github.com/hessonite/kv/transport"
 )
 
@@ -52,6 +53,8 @@ type Timing struct {
 type Hooks struct {
 	// Step is called on the replica before it goes on with a step of an attempt; an error ends the attempt there.
 	Step func(step string) error
+	// Event is called with each event that the driver takes, and the machine that it finds.
+	Event func(replica.Machine, replica.Event)
 	// Wall is the node's wall clock.
 	Wall func() time.Time
 }

@@ -135,6 +135,9 @@ func (d *driver) run() {
 // take carries one event out.
 func (d *driver) take(q queued) {
 	from := d.m
+	if f := d.n.cfg.Hooks.Event; f != nil {
+		f(from, q.ev)
+	}
 	to, actions, err := replica.Next(d.m, q.ev)
 	switch {
 	case errors.Is(err, replica.ErrDeferred):

@@ -92,14 +92,13 @@ func (k *keep) beat(ctx context.Context) {
 	if !b.WantLease || g.For <= 0 || g.Epoch != b.Epoch {
 		return
 	}
-	k.mu.Lock()
-	if k.given {
-		k.mu.Unlock()
+	until := from + g.For
+	left := until - k.n.cfg.Clock.Now() // not under the mutex: simulations stop a node where it reads its clock
+	if left <= 0 {
 		return
 	}
-	until := from + g.For
-	left := until - k.n.cfg.Clock.Now()
-	if left <= 0 {
+	k.mu.Lock()
+	if k.given {
 		k.mu.Unlock()
 		return
 	}
@@ -114,13 +113,14 @@ func (k *keep) beat(ctx context.Context) {
 
 // expired tells the machine that the lease is over, unless it was renewed meanwhile.
 func (k *keep) expired() {
+	now := k.n.cfg.Clock.Now()
 	k.mu.Lock()
 	until := k.until.Load()
 	if until == 0 {
 		k.mu.Unlock()
 		return
 	}
-	if left := time.Duration(until) - k.n.cfg.Clock.Now(); left > 0 {
+	if left := time.Duration(until) - now; left > 0 {
 		k.over.Reset(left)
 		k.mu.Unlock()
 		return

@@ -1,7 +1,8 @@
-package kv_test
+package sim
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -19,20 +20,30 @@ const repairLimit = time.Minute
 func (w *trial) heal() {
 	w.trace.add("all faults end")
 	w.faulty.Store(false)
+	w.c.Network.Intercept(nil)
 	w.c.Network.Heal()
-	for i := range nemesisNodes {
-		if w.nodes[i].Load() != nil {
+	for i, h := range w.hosts {
+		h.resume()
+		h.store.full.Store(false)
+		if h.node.Load() != nil {
 			w.c.CutCoordinator(i, false)
 		}
 	}
 	time.Sleep(time.Second) // what is under way arrives
 }
 
-// repair is a patient operator: it starts the dead, attaches who is attached to nobody, and lets a replica take over where nobody serves,
-// until all is well. The cluster has to heal the rest by itself.
+// repair is a patient operator: it starts the dead, and anew those whose store failed, attaches who is attached to nobody, and lets a replica take
+// over where nobody serves, until all is well. The cluster has to heal the rest by itself.
 func (w *trial) repair() {
-	for i := range nemesisNodes {
-		if w.nodes[i].Load() == nil {
+	for i, h := range w.hosts {
+		if n := h.node.Load(); n != nil && n.Status().State == replica.Failed {
+			w.c.CutCoordinator(i, true) // as a process that dies
+			w.bury(i)
+		}
+		h.store.broken.Store(false)
+	}
+	for i, h := range w.hosts {
+		if h.node.Load() == nil {
 			w.restart(i)
 		}
 	}
@@ -40,16 +51,16 @@ func (w *trial) repair() {
 	headless := time.Now() // since when nobody serves
 	for !w.well() {
 		if time.Now().After(deadline) {
-			for i := range nemesisNodes {
-				w.trace.add("%s: %+v", nodeID(i), w.nodes[i].Load().Status())
+			for i := range simNodes {
+				w.trace.add("%s: %+v", nodeID(i), w.hosts[i].node.Load().Status())
 			}
-			w.trace.add("%+v", w.c.Coordinator.View())
+			w.trace.add("%+v", w.newest())
 			w.t.Fatalf("not well %v after all faults ended: %v", repairLimit, w.states())
 		}
-		if p := w.leader(); p >= 0 && w.nodes[p].Load().Status().State == replica.Primary {
+		if p := w.leader(); p >= 0 && w.hosts[p].node.Load().Status().State == replica.Primary {
 			headless = time.Now()
 		}
-		for i := range nemesisNodes {
+		for i := range simNodes {
 			w.mend(i, time.Since(headless))
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -59,9 +70,9 @@ func (w *trial) repair() {
 
 // mend does what an operator would do about one node.
 func (w *trial) mend(i int, headless time.Duration) {
-	n := w.nodes[i].Load()
+	n := w.hosts[i].node.Load()
 	s := n.Status()
-	v := w.c.Coordinator.View()
+	v := w.newest()
 	g, ok := mainGroup(v)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -110,12 +121,12 @@ func (w *trial) takeOver(ctx context.Context, n *kv.Node, g cluster.Group, headl
 
 // well reports whether one node serves the main slots and all others follow it, in sync.
 func (w *trial) well() bool {
-	g, ok := mainGroup(w.c.Coordinator.View())
-	if !ok || g.Transition.Kind != cluster.NoTransition || len(g.InSync()) != nemesisNodes {
+	g, ok := mainGroup(w.newest())
+	if !ok || g.Transition.Kind != cluster.NoTransition || len(g.InSync()) != simNodes {
 		return false
 	}
-	for i := range nemesisNodes {
-		s := w.nodes[i].Load().Status()
+	for i := range simNodes {
+		s := w.hosts[i].node.Load().Status()
 		want := replica.Following
 		if g.Primary.Node == nodeID(i) {
 			want = replica.Primary
@@ -137,9 +148,9 @@ func (w *trial) rest() {
 		time.Sleep(10 * time.Millisecond)
 	}
 	p := w.leader()
-	want := dump(w.t, w.nodes[p].Load())
-	for i := range nemesisNodes {
-		got := dump(w.t, w.nodes[i].Load())
+	want := w.dump(p)
+	for i := range simNodes {
+		got := w.dump(i)
 		if i == p || maps.Equal(got, want) {
 			continue
 		}
@@ -159,11 +170,25 @@ func (w *trial) rest() {
 	}
 }
 
+// dump is everything that a node itself holds.
+func (w *trial) dump(i int) map[string]string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out := map[string]string{}
+	for it, err := range w.hosts[i].node.Load().Scan(ctx, nil, kv.EarlierData()) {
+		if err != nil {
+			w.t.Fatalf("scan %s: %v", nodeID(i), err)
+		}
+		out[string(it.Key)] = fmt.Sprintf("%v|%d|%s", it.Version, it.ExpiresAt.UnixMilli(), it.Value)
+	}
+	return out
+}
+
 // level reports whether all nodes stand at the same record.
 func (w *trial) level() bool {
-	lsn := w.nodes[0].Load().Status().LSN
-	for i := range nemesisNodes {
-		if w.nodes[i].Load().Status().LSN != lsn {
+	lsn := w.hosts[0].node.Load().Status().LSN
+	for i := range simNodes {
+		if w.hosts[i].node.Load().Status().LSN != lsn {
 			return false
 		}
 	}
@@ -171,8 +196,8 @@ func (w *trial) level() bool {
 }
 
 func (w *trial) states() (out []string) {
-	for i := range nemesisNodes {
-		s := w.nodes[i].Load().Status()
+	for i := range simNodes {
+		s := w.hosts[i].node.Load().Status()
 		out = append(out, kvtest.ID(i)+" "+s.State.String())
 	}
 	return out

@@ -1,4 +1,4 @@
-package kv_test
+package sim
 
 import (
 	"context"
@@ -19,8 +19,13 @@ func (w *trial) watch() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		last := cluster.Epoch(0)
 		for v := range w.c.Coordinator.Watch(ctx) {
 			if g, ok := mainGroup(v); ok {
+				if g.Epoch > last {
+					last = g.Epoch
+					w.reigns++
+				}
 				w.trace.add("view %d: %s", v.Version, describe(g))
 			} else {
 				w.trace.add("view %d: nobody has the main slots", v.Version)
@@ -60,8 +65,8 @@ func describe(g cluster.Group) string {
 // look checks what must hold at every moment.
 func (w *trial) look(last map[cluster.Incarnation]kv.SyncStatus) {
 	var serving []kv.Status
-	for i := range nemesisNodes {
-		n := w.nodes[i].Load()
+	for i := range simNodes {
+		n := w.hosts[i].awake()
 		if n == nil {
 			continue
 		}
@@ -82,7 +87,7 @@ func (w *trial) look(last map[cluster.Incarnation]kv.SyncStatus) {
 			w.fail("%s: bytes of the sync do not add up: %+v", s.ID, s.Sync)
 		}
 		last[s.Incarnation] = s.Sync
-		if g, ok := mainGroup(w.c.Coordinator.View()); ok && s.CanWrite && s.Group == g.ID {
+		if g, ok := mainGroup(w.newest()); ok && s.CanWrite && s.Group == g.ID {
 			serving = append(serving, s)
 		}
 	}
@@ -99,8 +104,8 @@ func (w *trial) lookTwice(serving []kv.Status) {
 			old = s
 		}
 	}
-	for i := range nemesisNodes {
-		n := w.nodes[i].Load()
+	for i := range simNodes {
+		n := w.hosts[i].awake()
 		if n == nil || nodeID(i) != cluster.NodeID(old.ID) {
 			continue
 		}
@@ -127,7 +132,7 @@ func (t *trace) add(format string, args ...any) {
 	line := fmt.Sprintf("%8.3fs ", time.Since(t.start).Seconds()) + fmt.Sprintf(format, args...)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if *nemesisTrace {
+	if *simTrace {
 		fmt.Fprintln(os.Stderr, line)
 	}
 	if len(t.lines) == 20000 {

@@ -1,4 +1,4 @@
-package kv_test
+package sim
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	nemesisRegisters = 4
-	bankAccounts     = 5
-	bankTotal        = bankAccounts * 100
+	registerCount = 4
+	bankAccounts  = 5
+	bankTotal     = bankAccounts * 100
 )
 
 // startClients starts all who use the cluster. Each goes through a random node each time.
@@ -38,7 +38,7 @@ func (w *trial) client(stream uint64, pause time.Duration, do func(context.Conte
 	r := w.rng(stream)
 	w.clients.Go(func() {
 		for !w.ending.Load() {
-			if n := w.nodes[r.IntN(nemesisNodes)].Load(); n != nil {
+			if n := w.someone(r); n != nil {
 				ctx, cancel := context.WithTimeout(context.Background(), between(r, 5*time.Millisecond, time.Second))
 				do(ctx, r, n)
 				cancel()
@@ -47,6 +47,9 @@ func (w *trial) client(stream uint64, pause time.Duration, do func(context.Conte
 		}
 	})
 }
+
+// someone is a random node, if it runs. One that is stopped lets its callers wait.
+func (w *trial) someone(r *rand.Rand) *kv.Node { return w.hosts[r.IntN(simNodes)].node.Load() }
 
 // outcomeOf sorts the error of a write. What is neither nil, nor a conflict, nor unknown, has not happened: that is the promise.
 func outcomeOf(err error) outcome {
@@ -63,7 +66,7 @@ func outcomeOf(err error) outcome {
 
 // useRegister does one operation on a register and records it.
 func (w *trial) useRegister(ctx context.Context, r *rand.Rand, n *kv.Node) {
-	i := r.IntN(nemesisRegisters)
+	i := r.IntN(registerCount)
 	k := mainKey("reg", i)
 	value := w.history.fresh()
 	write := func(in input, do func() error) outcome {
@@ -222,7 +225,7 @@ func (w *trial) writeLedger(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	i := len(l.lines)
 	l.lines = append(l.lines, unknown)
 	l.mu.Unlock()
-	err := n.Set(ctx, mainKey("line", i), []byte(kvtest.ID(r.IntN(nemesisNodes))))
+	err := n.Set(ctx, mainKey("line", i), []byte(kvtest.ID(r.IntN(simNodes))))
 	l.mu.Lock()
 	l.lines[i] = outcomeOf(err)
 	l.mu.Unlock()
@@ -267,7 +270,7 @@ func (w *trial) readOwnWrite(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	if n.Set(ctx, k, []byte(w.history.fresh()), kv.WriteVersion(&v)) != nil {
 		return
 	}
-	other := w.nodes[r.IntN(nemesisNodes)].Load()
+	other := w.someone(r)
 	if other == nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package kv_test
+package sim
 
 import (
 	"errors"
@@ -53,7 +53,7 @@ type history struct {
 	ledger ledger
 
 	mu        sync.Mutex
-	registers [nemesisRegisters][]porcupine.Operation
+	registers [registerCount][]porcupine.Operation
 }
 
 // fresh is a value that was never written.
@@ -101,27 +101,50 @@ var register = porcupine.Model{
 
 // check asks porcupine whether each register was linearizable. It runs outside the bubble: its time-out is of real time.
 func (h *history) check(t *testing.T) {
-	for i := range h.registers {
-		switch porcupine.CheckOperationsTimeout(register, h.registers[i], time.Minute) {
+	for i, all := range h.registers {
+		// Most writes of unknown outcome were seen by nobody, and if what is left is linearizable, so is the whole: they may happen at the end. To try
+		// them at every place takes very long.
+		if porcupine.CheckOperationsTimeout(register, known(all), checkLimit) == porcupine.Ok {
+			continue
+		}
+		switch porcupine.CheckOperationsTimeout(register, all, checkLimit) {
 		case porcupine.Illegal:
 			t.Errorf("register %d is not linearizable", i)
-			ops := slices.Clone(h.registers[i])
+			ops := slices.Clone(all)
 			slices.SortFunc(ops, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
 			for _, op := range ops {
 				t.Logf("%d-%d %s", op.Call, op.Return, register.DescribeOperation(op.Input, op.Output))
 			}
 		case porcupine.Unknown:
-			t.Errorf("register %d: no answer in a minute for %d operations", i, len(h.registers[i]))
+			t.Errorf("register %d: no answer in %v for %d operations", i, checkLimit, len(all))
 		}
 	}
+}
+
+const checkLimit = time.Minute
+
+// known leaves out the writes of unknown outcome that nobody saw.
+func known(all []porcupine.Operation) (out []porcupine.Operation) {
+	seen := map[string]bool{}
+	for _, op := range all {
+		seen[op.Input.(input).old] = true
+		seen[op.Output.(output).value] = true
+	}
+	delete(seen, "")
+	for _, op := range all {
+		if op.Output.(output).outcome != unknown || seen[op.Input.(input).new] {
+			out = append(out, op)
+		}
+	}
+	return out
 }
 
 // finalReads reads at rest everything that was recorded: the registers, the ledger and the banks, through every node.
 func (w *trial) finalReads() {
 	ctx := within(w.t, time.Minute)
-	for i := range nemesisNodes {
-		n := w.nodes[i].Load()
-		for k := range nemesisRegisters {
+	for i := range simNodes {
+		n := w.hosts[i].node.Load()
+		for k := range registerCount {
 			if _, ok := w.read(ctx, n, k, kv.Linearizable()); !ok {
 				w.fail("register %d cannot be read through %s at rest", k, nodeID(i))
 			}
@@ -132,7 +155,7 @@ func (w *trial) finalReads() {
 	}
 	lost := 0
 	for i, out := range w.history.ledger.lines {
-		_, err := w.nodes[0].Load().Get(ctx, mainKey("line", i), kv.Linearizable())
+		_, err := w.hosts[0].node.Load().Get(ctx, mainKey("line", i), kv.Linearizable())
 		switch {
 		case err != nil && !errors.Is(err, kv.ErrNotFound):
 			w.fail("line %d cannot be read at rest: %v", i, err)

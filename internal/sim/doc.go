@@ -1,0 +1,38 @@
+// Package sim runs whole clusters in virtual time and disturbs them, a seed a run.
+//
+// A run is three nodes as they are (package kv, its engines, its coordinators) on an in-process network, in a bubble of
+// testing/synctest: a minute of their life takes a tenth of a second. From the seed comes a plan: whether voters on Raft decide
+// the views or one coordinator in the process, whether the nodes keep their data on disk, how long leases are and how small the
+// log, how far clocks run apart; and a list of faults.
+//
+// # What happens to them
+//
+// Links are cut, partitioned (also one way), hung, stalled, slowed down, broken at random; a block is corrupted on its way. Ways to
+// the coordinator are cut, the quorum is lost, answers are lost or come late, commands are decided twice, or long after their
+// proposer has given up. Nodes are killed (in memory they come back empty, on disk with what the directory held at that moment),
+// stopped for longer than a lease, as SIGSTOP would (gate), their clocks run at other rates or jump, their wall clocks are set; their
+// stores fail, or are full. Steps of a sync fail or take long. And operators give commands at bad moments: attach, detach, fail over,
+// reset, forget, assign and release slots.
+//
+// All the while clients write and read: registers, with conditions; batches that move money; keys written once; what they wrote
+// themselves, through another node.
+//
+// In one plan of ten, acknowledged writes may be lost: there the nemesis kills without looking, and operators promote by force. In
+// all others it destroys a store only while another member holds everything.
+//
+// # What must hold
+//
+// At every moment: no two nodes answer for one slot, nobody is recovering but who joins, progress goes forward and ends at 100. To
+// clients: registers are linearizable (porcupine, with writes of unknown outcome kept as such), nothing acknowledged is lost, what
+// was refused did not happen, batches are whole. When the faults have ended: within a minute all nodes are at rest with the help of a
+// patient operator, replicas equal their primary byte for byte, and when everything is closed no goroutine is left.
+//
+// # Using it
+//
+//	go test ./internal/sim                                  200 seeds
+//	go test ./internal/sim -run Seeds -seeds 20000          more
+//	go test ./internal/sim -run Seeds -seed 17 -count 20    one of them
+//
+// What a seed fixes is the plan and what everybody draws; how the goroutines of a bubble take turns it does not. So a seed that
+// failed is run again some times.
+package sim

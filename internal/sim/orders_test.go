@@ -1,0 +1,122 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	kv "github.com/hessonite/kv"
+	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/kvtest"
+)
+
+// order lets an operator give a command, with a deadline that may be short, or be called back. Nobody waits for it.
+func (w *trial) order(f int, r *rand.Rand, i, j int) {
+	n := w.hosts[i].node.Load()
+	if n == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), between(r, time.Millisecond, 3*time.Second))
+	what, run := w.command(r, n, i, j)
+	if run == nil {
+		cancel()
+		return
+	}
+	w.does(f, "order", ": %s %s", nodeID(i), what)
+	w.operators.Go(func() {
+		defer cancel()
+		err := run(ctx)
+		w.trace.add("order: %s %s: %v", nodeID(i), what, err)
+	})
+}
+
+// command is one that an operator may give to a node, or nil if it would be too dangerous now.
+func (w *trial) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(context.Context) error) {
+	spare := spareSlots()
+	if r.IntN(2) == 0 {
+		spare = cluster.Slots(spareFirst+cluster.Slot(r.IntN(128)), cluster.NumSlots-1-cluster.Slot(r.IntN(100)))
+	}
+	switch r.IntN(16) {
+	case 0, 1, 2:
+		p := w.leader()
+		if p < 0 || r.IntN(8) == 0 {
+			p = j
+		}
+		var opts []kv.ReplicateOption
+		if r.IntN(4) == 0 {
+			opts = append(opts, kv.Async())
+		}
+		return w.guarded(i, "replicate "+kvtest.ID(p), func(ctx context.Context) error {
+			return n.Replicate(ctx, kvtest.ID(p), opts...)
+		})
+	case 3, 4, 5, 6:
+		force := w.plan.lossy && r.IntN(3) == 0
+		what := "failover"
+		if force {
+			what = "failover by force"
+		}
+		return what, func(ctx context.Context) error {
+			res, err := n.Failover(ctx, kv.FailoverOptions{Force: force})
+			w.trace.add("failover on %s: %+v", nodeID(i), res)
+			return err
+		}
+	case 7:
+		return w.guarded(i, "detach", n.Detach)
+	case 8:
+		return w.guarded(i, "reset", n.Reset)
+	case 9:
+		if w.hosts[j].node.Load() != nil {
+			return "", nil
+		}
+		return "forget " + kvtest.ID(j), func(ctx context.Context) error { return n.Forget(ctx, kvtest.ID(j)) }
+	case 10, 11:
+		return "assign spare slots", func(ctx context.Context) error {
+			_, err := n.AssignSlots(ctx, spare)
+			return err
+		}
+	case 12, 13:
+		p := w.leader()
+		return w.guarded(i, "go astray", func(ctx context.Context) error { return w.goAstray(ctx, n, p, spare) })
+	default:
+		return "release spare slots", func(ctx context.Context) error { return n.ReleaseSlots(ctx, spare) }
+	}
+}
+
+// goAstray lets a replica leave, open a group of its own with spare slots, give that up, and come back.
+func (w *trial) goAstray(ctx context.Context, n *kv.Node, p int, spare cluster.SlotSet) error {
+	if err := n.Detach(ctx); err != nil {
+		return err
+	}
+	_, err := n.AssignSlots(ctx, spare)
+	w.trace.add("%s goes astray: %v", n.Status().ID, err)
+	if err == nil {
+		_ = n.Set(ctx, fmt.Appendf(nil, "{%s}-astray", spareTag), []byte("astray"))
+		_ = n.ReleaseSlots(ctx, spare)
+		if err := n.Detach(ctx); err != nil {
+			return err
+		}
+	}
+	return n.Replicate(ctx, kvtest.ID(max(p, 0)))
+}
+
+// guarded is a command that takes a member out of the in-sync set, or may: it holds danger, and runs only if the node is no primary
+// and another member has everything.
+func (w *trial) guarded(i int, what string, run func(context.Context) error) (string, func(context.Context) error) {
+	if w.plan.lossy {
+		return what, run
+	}
+	select {
+	case w.danger <- struct{}{}:
+	default:
+		return "", nil
+	}
+	if _, ok := w.holder(i); !ok || w.leader() == i {
+		<-w.danger
+		return "", nil
+	}
+	return what, func(ctx context.Context) error {
+		defer func() { <-w.danger }()
+		return run(ctx)
+	}
+}
