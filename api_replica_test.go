@@ -9,6 +9,7 @@ import (
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/clock"
 	"github.com/hessonite/kv/kvtest"
 	"github.com/hessonite/kv/replica"
 )
@@ -124,6 +125,44 @@ func TestStaleAtThePrimaryAndAThirdNode(t *testing.T) {
 		for _, n := range []*kv.Node{p, c.Node(2)} {
 			if got, err := n.Get(briefly(t), []byte("k"), kv.Stale(time.Nanosecond)); err != nil || string(got) != "1" {
 				t.Fatalf("%q, %v", got, err)
+			}
+		}
+	})
+}
+
+// After a suspend that was longer than what a reader allows, nothing of before it is an answer: not the store of a primary that may have been replaced
+// meanwhile and has not noticed, asked itself or through a third node, nor what a replica knew of its primary. The timers of a process do not run
+// while its machine is suspended, so that nobody has told it.
+func TestStaleAfterASuspend(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var clocks [3]*clock.Skewed
+		c := newCluster(t, 3, kvtest.WithOptions(func(i int, o *kv.Options) {
+			o.LinkTimeout, o.LagTimeout = time.Hour, time.Hour
+			clocks[i] = clock.NewSkewed(clock.New(), 1)
+			kv.SetClock(o, clocks[i])
+		}))
+		p, r := primary(t, c, 0), follow(t, c, 1, 0)
+		synctest.Wait()
+		k := []byte("k")
+		must(t, p.Set(briefly(t), k, []byte("1")))
+		read := func(n *kv.Node) error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond) // before anybody has had time to notice
+			defer cancel()
+			_, err := n.Get(ctx, k, kv.Stale(time.Minute))
+			return err
+		}
+		for _, n := range []*kv.Node{p, r, c.Node(2)} {
+			must(t, read(n))
+		}
+		clocks[1].Jump(time.Hour)
+		c.Network.Partition("n1", "n2") // its primary is silent
+		if err := read(r); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("a replica that was suspended: %v", err)
+		}
+		clocks[0].Jump(time.Hour)
+		for _, n := range []*kv.Node{p, c.Node(2)} {
+			if read(n) == nil {
+				t.Fatal("a primary that was suspended answers")
 			}
 		}
 	})

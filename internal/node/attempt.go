@@ -208,7 +208,7 @@ func (a *attempt) acknowledge(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		probe := a.probes.ask()
+		probe := a.probes.ask(a.n.cfg.Clock.Now())
 		if !a.inStep.Load() {
 			continue // a staging store acknowledges nothing
 		}

@@ -195,7 +195,7 @@ func (n *Node) drain(ctx context.Context, h *handOver) error {
 	}
 	end := n.ring.last() // the gate is closed: nothing follows
 	err := h.reign.wait(ctx, end)
-	if err == nil && n.keep.valid() && !h.reign.fenced.Load() {
+	if err == nil && n.hasLease(h.reign) {
 		h.reign.drained.Store(uint64(end))
 	}
 	if err != nil && !errors.Is(err, ErrFenced) && h.reign.reached(h.to, end) {

@@ -14,19 +14,20 @@ type prober struct {
 	mu       sync.Mutex
 	wanted   bool
 	last     uint64
-	sent     []probe     // not answered, in order
-	answered []freshness // in order of both fields
-	reached  time.Time   // of the latest whose need was applied
+	sent     []probe       // not answered, in order
+	answered []freshness   // in order of both fields
+	reached  time.Duration // of the latest whose need was applied
+	fit      bool          // there is one
 }
 
 type probe struct {
 	n  uint64
-	at time.Time
+	at time.Duration // by the node's clock, as all times here: it runs through a suspend
 }
 
 // freshness says that a base which has applied need is at least as new as the primary's was at asOf.
 type freshness struct {
-	asOf time.Time
+	asOf time.Duration
 	need cluster.LSN
 }
 
@@ -41,7 +42,7 @@ func (p *prober) want() {
 }
 
 // ask is the number of the probe to be sent now, or 0.
-func (p *prober) ask() uint64 {
+func (p *prober) ask(now time.Duration) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.wanted {
@@ -52,7 +53,7 @@ func (p *prober) ask() uint64 {
 	if len(p.sent) == maxProbes { // a primary without a lease answers none
 		p.sent = append(p.sent[:0], p.sent[maxProbes/2:]...)
 	}
-	p.sent = append(p.sent, probe{p.last, time.Now()})
+	p.sent = append(p.sent, probe{p.last, now})
 	return p.last
 }
 
@@ -74,14 +75,14 @@ func (p *prober) echo(n uint64, end cluster.LSN) bool {
 }
 
 // fresh is the moment at which the primary's state was what the base holds now, given what the base has applied.
-func (p *prober) fresh(applied cluster.LSN) (time.Time, bool) {
+func (p *prober) fresh(applied cluster.LSN) (time.Duration, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	done := 0
 	for done < len(p.answered) && p.answered[done].need <= applied {
-		p.reached = p.answered[done].asOf
+		p.reached, p.fit = p.answered[done].asOf, true
 		done++
 	}
 	p.answered = append(p.answered[:0], p.answered[done:]...)
-	return p.reached, !p.reached.IsZero()
+	return p.reached, p.fit
 }

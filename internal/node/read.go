@@ -105,15 +105,25 @@ func (n *Node) getHere(ctx context.Context, r *reign, slot cluster.Slot, key, ds
 			}
 		}
 	}
-	if o.Linearizable {
-		if err := n.settle(ctx, r, seen); err != nil {
-			return Item{}, err
-		}
+	if err := n.answers(ctx, r, seen, o); err != nil {
+		return Item{}, err
 	}
 	if !ok || e.Tombstone {
 		return Item{}, ErrNotFound
 	}
 	return Item{Key: key, Value: e.Value, Version: n.versionAt(r, e.LSN), ExpiresAt: e.ExpiresAt}, nil
+}
+
+// answers decides whether a primary may answer what it has read, up to an LSN.
+func (n *Node) answers(ctx context.Context, r *reign, seen cluster.LSN, o ReadOptions) error {
+	switch {
+	case o.Linearizable:
+		return n.settle(ctx, r, seen)
+	case o.Stale > 0 && !n.hasLease(r):
+		// It was stopped for longer than its lease, and does not know yet that another leads.
+		return ErrFenced
+	}
+	return nil
 }
 
 func (n *Node) readFault(err error) error {
@@ -228,7 +238,7 @@ func (n *Node) waitFresh(ctx context.Context, max time.Duration) error {
 		if a == nil || !a.inStep.Load() {
 			return fmt.Errorf("%w: no link to the primary; allow a greater age, or read from the primary", ErrRecovering)
 		}
-		if at, ok := a.probes.fresh(n.engine.Base().LSN); ok && time.Since(at) <= max {
+		if at, ok := a.probes.fresh(n.engine.Base().LSN); ok && n.cfg.Clock.Now()-at <= max {
 			return nil
 		}
 		a.probes.want()
@@ -345,11 +355,9 @@ func (n *Node) scanHere(ctx context.Context, s *serving, prefix []byte, slot, la
 	if err != nil {
 		return Page{}, err
 	}
-	if o.Linearizable {
-		_, end := n.ring.bounds()
-		if err := n.settle(ctx, s.reign, end); err != nil {
-			return Page{}, err
-		}
+	_, end := n.ring.bounds()
+	if err := n.answers(ctx, s.reign, end, o); err != nil {
+		return Page{}, err
 	}
 	return p, nil
 }

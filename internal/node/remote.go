@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/storage"
@@ -127,15 +128,39 @@ func (d *decoder) item() Item {
 	return Item{Key: d.bytes(), Value: d.bytes(), Version: d.version(), ExpiresAt: int64(d.u64())}
 }
 
+// What a forwarded read asks of the primary that answers it.
+const (
+	readDefault = iota
+	readLinearizable
+	readStale
+)
+
 func (e *encoder) readOptions(o ReadOptions) {
-	e.bool(o.Linearizable)
+	switch {
+	case o.Linearizable:
+		e.u8(readLinearizable)
+	case o.Stale > 0:
+		e.u8(readStale)
+	default:
+		e.u8(readDefault)
+	}
 	e.version(o.AtLeast)
 	e.u8(o.hops)
 }
 
-// A forwarded read is answered by the primary: how stale it might have been does not matter there.
-func (d *decoder) readOptions() ReadOptions {
-	return ReadOptions{Linearizable: d.bool(), AtLeast: d.version(), hops: d.u8()}
+// A forwarded read is answered by the primary: how stale it might have been does not matter there, only that it is one.
+func (d *decoder) readOptions() (o ReadOptions) {
+	switch d.u8() {
+	case readDefault:
+	case readLinearizable:
+		o.Linearizable = true
+	case readStale:
+		o.Stale = math.MaxInt64
+	default:
+		d.fail("unknown kind of read")
+	}
+	o.AtLeast, o.hops = d.version(), d.u8()
+	return o
 }
 
 func (e *encoder) ops(ops []Op) {

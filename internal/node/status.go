@@ -171,7 +171,7 @@ func (n *Node) Status() Status {
 	serving := n.serving.Load()
 	s.CanRead = serving != nil
 	// Who was stopped or suspended may not have been told yet that its lease is over.
-	s.CanWrite = serving != nil && serving.write && !serving.reign.fenced.Load() && n.keep.valid()
+	s.CanWrite = serving != nil && serving.write && n.hasLease(serving.reign)
 	c := &n.counters
 	s.StaleEvents, s.StaleMessages, s.Transitions = c.staleEvents.Load(), c.staleMessages.Load(), c.transitions.Load()
 	s.SyncsLog, s.SyncsDelta, s.SyncsFull = c.syncLog.Load(), c.syncDelta.Load(), c.syncFull.Load()

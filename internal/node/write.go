@@ -233,7 +233,7 @@ func (n *Node) writeHere(ctx context.Context, r *reign, ops []Op, o WriteOptions
 	if err := r.wait(ctx, lsn); err != nil {
 		return v, err
 	}
-	if (!n.keep.valid() || r.fenced.Load()) && lsn > r.drainedTo() { // a valid lease may be that of a later reign of this node
+	if !n.hasLease(r) && lsn > r.drainedTo() {
 		return v, both(ErrUnconfirmed, ErrFenced)
 	}
 	if need := n.cfg.MinInSync; need > 1 && r.members() < need {
@@ -263,11 +263,14 @@ func (n *Node) settle(ctx context.Context, r *reign, lsn cluster.LSN) error {
 		}
 		return err
 	}
-	if !n.keep.valid() || r.fenced.Load() { // a valid lease may be that of a later reign of this node
+	if !n.hasLease(r) {
 		return ErrFenced
 	}
 	return nil
 }
+
+// hasLease reports whether a reign has a lease at this moment. A valid lease may be that of a later reign of this node.
+func (n *Node) hasLease(r *reign) bool { return n.keep.valid() && !r.fenced.Load() }
 
 // appendOps checks the conditions, appends one entry and applies it, under the locks of the shards concerned. It returns the LSN (0
 // if there was nothing to write), and the highest LSN that the outcome depends on.
