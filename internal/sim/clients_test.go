@@ -31,6 +31,14 @@ func (w *trial) startClients() {
 	w.client(23, 40*time.Millisecond, w.writeLedger)
 	w.client(24, 15*time.Millisecond, w.fillLog)
 	w.client(25, 100*time.Millisecond, w.readOwnWrite)
+	for i := range 2 {
+		w.client(uint64(26+i), 60*time.Millisecond, w.useExpiring)
+	}
+	w.client(28, 50*time.Millisecond, w.tickOn)
+	w.client(29, 50*time.Millisecond, w.readStale)
+	w.client(31, 80*time.Millisecond, w.writePair)
+	w.client(32, 60*time.Millisecond, w.readPair)
+	w.client(33, 20*time.Millisecond, w.follows)
 }
 
 // client does something again and again, with a pause, until the run ends.
@@ -73,7 +81,7 @@ func (w *trial) useRegister(ctx context.Context, r *rand.Rand, n *kv.Node) {
 		call := w.history.call()
 		err := do()
 		out := outcomeOf(err)
-		w.history.add(i, in, output{outcome: out}, call)
+		w.history.add(fmt.Sprintf("register %d", i), &register, in, output{outcome: out}, call)
 		return out
 	}
 	switch x := r.IntN(100); {
@@ -119,7 +127,7 @@ func (w *trial) read(ctx context.Context, n *kv.Node, i int, opts ...kv.ReadOpti
 		}
 		return kv.Item{}, false
 	}
-	w.history.add(i, input{op: opGet}, output{value: string(it.Value)}, call)
+	w.history.add(fmt.Sprintf("register %d", i), &register, input{op: opGet}, output{value: string(it.Value)}, call)
 	return it, true
 }
 
@@ -169,7 +177,10 @@ func (w *trial) transfer(ctx context.Context, r *rand.Rand, n *kv.Node, b bank) 
 	if r.IntN(4) == 0 {
 		opts = append(opts, kv.AckLocal())
 	}
-	_, _ = n.Write(ctx, &batch, opts...)
+	before := w.history.versions.begin()
+	if v, err := n.Write(ctx, &batch, opts...); err == nil && len(opts) == 0 {
+		w.acked(before, v, fmt.Sprintf("a transfer in %q", b))
+	}
 }
 
 // audit reads all accounts of a bank at one moment and adds them up.
@@ -225,7 +236,7 @@ func (w *trial) writeLedger(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	i := len(l.lines)
 	l.lines = append(l.lines, unknown)
 	l.mu.Unlock()
-	err := n.Set(ctx, mainKey("line", i), []byte(kvtest.ID(r.IntN(simNodes))))
+	_, err := w.put(ctx, n, mainKey("line", i), kvtest.ID(r.IntN(simNodes)))
 	l.mu.Lock()
 	l.lines[i] = outcomeOf(err)
 	l.mu.Unlock()
@@ -265,9 +276,9 @@ var spareTag = func() string {
 
 // readOwnWrite writes through one node and reads through another with AtLeast: it sees the write or a later one.
 func (w *trial) readOwnWrite(ctx context.Context, r *rand.Rand, n *kv.Node) {
-	var v kv.Version
 	k := mainKey("own", r.IntN(3))
-	if n.Set(ctx, k, []byte(w.history.fresh()), kv.WriteVersion(&v)) != nil {
+	v, err := w.put(ctx, n, k, w.history.fresh())
+	if err != nil {
 		return
 	}
 	other := w.someone(r)

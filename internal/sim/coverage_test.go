@@ -62,9 +62,9 @@ func (t *totals) add(w *trial) {
 	for f, n := range w.did {
 		t.faults[f] += n
 	}
-	for i := range w.history.registers {
-		for _, op := range w.history.registers[i] {
-			t.ops[op.Output.(output).outcome]++
+	for _, o := range w.history.registers {
+		for _, op := range o.all {
+			t.ops[op.Output.(returned).result()]++
 		}
 	}
 }

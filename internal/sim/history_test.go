@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -46,14 +47,40 @@ type output struct {
 	value   string
 }
 
+func (i input) wrote() string     { return i.new }
+func (i input) wanted() string    { return i.old }
+func (o output) result() outcome  { return o.outcome }
+func (o output) observed() string { return o.value }
+
+// called is the input of an operation: what it would write, and what it wants to find.
+type called interface {
+	wrote() string
+	wanted() string
+}
+
+// returned is the output of an operation.
+type returned interface {
+	result() outcome
+	observed() string
+}
+
 // history is what clients saw. Its clock only counts: in virtual time much happens in one moment.
 type history struct {
-	clock  atomic.Int64
-	values atomic.Int64
-	ledger ledger
+	clock    atomic.Int64
+	values   atomic.Int64
+	ledger   ledger
+	versions versions
+	ticks    ticks
+	pairs    pairs
 
 	mu        sync.Mutex
-	registers [registerCount][]porcupine.Operation
+	registers map[string]*operations
+}
+
+// operations are those on one register, and its model.
+type operations struct {
+	model *porcupine.Model
+	all   []porcupine.Operation
 }
 
 // fresh is a value that was never written.
@@ -62,17 +89,26 @@ func (h *history) fresh() string { return fmt.Sprintf("v%d", h.values.Add(1)) }
 // call is the moment at which an operation begins.
 func (h *history) call() int64 { return h.clock.Add(1) }
 
-func (h *history) add(i int, in input, out output, call int64) {
+// add records an operation that has returned. One that has failed did not happen: whoever sees its value sees what nobody wrote.
+func (h *history) add(register string, model *porcupine.Model, in called, out returned, call int64) {
 	back := h.clock.Add(1)
-	if out.outcome == failed {
+	switch out.result() {
+	case failed:
 		return
-	}
-	if out.outcome == unknown {
+	case unknown:
 		back = math.MaxInt64
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.registers[i] = append(h.registers[i], porcupine.Operation{Input: in, Output: out, Call: call, Return: back})
+	if h.registers == nil {
+		h.registers = map[string]*operations{}
+	}
+	o := h.registers[register]
+	if o == nil {
+		o = &operations{model: model}
+		h.registers[register] = o
+	}
+	o.all = append(o.all, porcupine.Operation{Input: in, Output: out, Call: call, Return: back})
 }
 
 // register is the sequential model of one key.
@@ -101,22 +137,23 @@ var register = porcupine.Model{
 
 // check asks porcupine whether each register was linearizable. It runs outside the bubble: its time-out is of real time.
 func (h *history) check(t *testing.T) {
-	for i, all := range h.registers {
+	for _, name := range slices.Sorted(maps.Keys(h.registers)) {
+		o := h.registers[name]
 		// Most writes of unknown outcome were seen by nobody, and if what is left is linearizable, so is the whole: they may happen at the end. To try
 		// them at every place takes very long.
-		if porcupine.CheckOperationsTimeout(register, known(all), checkLimit) == porcupine.Ok {
+		if porcupine.CheckOperationsTimeout(*o.model, known(o.all), checkLimit) == porcupine.Ok {
 			continue
 		}
-		switch porcupine.CheckOperationsTimeout(register, all, checkLimit) {
+		switch porcupine.CheckOperationsTimeout(*o.model, o.all, checkLimit) {
 		case porcupine.Illegal:
-			t.Errorf("register %d is not linearizable", i)
-			ops := slices.Clone(all)
+			t.Errorf("%s is not linearizable", name)
+			ops := slices.Clone(o.all)
 			slices.SortFunc(ops, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
 			for _, op := range ops {
-				t.Logf("%d-%d %s", op.Call, op.Return, register.DescribeOperation(op.Input, op.Output))
+				t.Logf("%d-%d %s", op.Call, op.Return, o.model.DescribeOperation(op.Input, op.Output))
 			}
 		case porcupine.Unknown:
-			t.Errorf("register %d: no answer in %v for %d operations", i, checkLimit, len(all))
+			t.Errorf("%s: no answer in %v for %d operations", name, checkLimit, len(o.all))
 		}
 	}
 }
@@ -127,12 +164,12 @@ const checkLimit = time.Minute
 func known(all []porcupine.Operation) (out []porcupine.Operation) {
 	seen := map[string]bool{}
 	for _, op := range all {
-		seen[op.Input.(input).old] = true
-		seen[op.Output.(output).value] = true
+		seen[op.Input.(called).wanted()] = true
+		seen[op.Output.(returned).observed()] = true
 	}
 	delete(seen, "")
 	for _, op := range all {
-		if op.Output.(output).outcome != unknown || seen[op.Input.(input).new] {
+		if op.Output.(returned).result() != unknown || seen[op.Input.(called).wrote()] {
 			out = append(out, op)
 		}
 	}
@@ -154,8 +191,13 @@ func (w *trial) finalReads() {
 		}
 	}
 	lost := 0
+	there := map[string]bool{}
 	for i, out := range w.history.ledger.lines {
-		_, err := w.hosts[0].node.Load().Get(ctx, mainKey("line", i), kv.Linearizable())
+		key := mainKey("line", i)
+		_, err := w.hosts[0].node.Load().Get(ctx, key, kv.Linearizable())
+		if err == nil {
+			there[string(key)] = true
+		}
 		switch {
 		case err != nil && !errors.Is(err, kv.ErrNotFound):
 			w.fail("line %d cannot be read at rest: %v", i, err)
@@ -167,5 +209,6 @@ func (w *trial) finalReads() {
 			w.fail("line %d is there, but its write has failed", i)
 		}
 	}
+	w.finishWatching(there)
 	w.trace.add("%d lines, %d acknowledged ones lost", len(w.history.ledger.lines), lost)
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -25,6 +24,7 @@ func (w *trial) heal() {
 	for i, h := range w.hosts {
 		h.resume()
 		h.store.full.Store(false)
+		h.wall.Store(0)
 		if h.node.Load() != nil {
 			w.c.CutCoordinator(i, false)
 		}
@@ -147,6 +147,15 @@ func (w *trial) rest() {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	for !w.outlived() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("what has expired is not gone in %v", repairLimit)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	for !w.level() { // the last deletions arrive
+		time.Sleep(10 * time.Millisecond)
+	}
 	p := w.leader()
 	want := w.dump(p)
 	for i := range simNodes {
@@ -157,29 +166,36 @@ func (w *trial) rest() {
 		w.fail("%s has %d entries, its primary %s has %d", nodeID(i), len(got), nodeID(p), len(want))
 		for _, k := range slices.Sorted(maps.Keys(want)) {
 			if got[k] != want[k] {
-				w.fail("%q: %.60q on %s, %.60q on %s", k, got[k], nodeID(i), want[k], nodeID(p))
+				w.fail("%q: %.60v on %s, %.60v on %s", k, got[k], nodeID(i), want[k], nodeID(p))
 				break
 			}
 		}
 		for _, k := range slices.Sorted(maps.Keys(got)) {
 			if _, ok := want[k]; !ok {
-				w.fail("%q: %.60q on %s, nothing on %s", k, got[k], nodeID(i), nodeID(p))
+				w.fail("%q: %.60v on %s, nothing on %s", k, got[k], nodeID(i), nodeID(p))
 				break
 			}
 		}
 	}
 }
 
+// entry is what a node holds for a key.
+type entry struct {
+	version kv.Version
+	ends    int64 // Unix ms; 0: never
+	value   string
+}
+
 // dump is everything that a node itself holds.
-func (w *trial) dump(i int) map[string]string {
+func (w *trial) dump(i int) map[string]entry {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	out := map[string]string{}
+	out := map[string]entry{}
 	for it, err := range w.hosts[i].node.Load().Scan(ctx, nil, kv.EarlierData()) {
 		if err != nil {
 			w.t.Fatalf("scan %s: %v", nodeID(i), err)
 		}
-		out[string(it.Key)] = fmt.Sprintf("%v|%d|%s", it.Version, it.ExpiresAt.UnixMilli(), it.Value)
+		out[string(it.Key)] = entry{it.Version, milli(it.ExpiresAt), string(it.Value)}
 	}
 	return out
 }

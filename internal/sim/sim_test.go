@@ -30,7 +30,9 @@ var (
 var regressions = []struct {
 	seed  uint64
 	found string
-}{}
+}{
+	{243, "a primary that had been stopped answered a stale read from its store, before it noticed that its lease was over"},
+}
 
 // TestSeeds runs a whole cluster in virtual time, a seed a run; doc.go says what it does to it and what must hold.
 func TestSeeds(t *testing.T) {

@@ -53,6 +53,8 @@ type trial struct {
 	// heir is a member that held everything acknowledged when another was killed.
 	heir cluster.MemberID
 
+	consumer *consumer
+
 	clients   sync.WaitGroup
 	operators sync.WaitGroup
 	did       map[string]int // faults, by kind
@@ -72,7 +74,7 @@ func (w *trial) fail(format string, args ...any) {
 
 // run is the whole run, in its bubble.
 func (w *trial) run(t *testing.T) {
-	w.t, w.danger, w.began = t, make(chan struct{}, 1), time.Now()
+	w.t, w.danger, w.began, w.consumer = t, make(chan struct{}, 1), time.Now(), newConsumer()
 	w.trace.begin()
 	w.open()
 	w.seedData()
