@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -226,8 +227,16 @@ func (w *trial) audit(ctx context.Context, r *rand.Rand, n *kv.Node) {
 
 // ledger is a list of keys that are written once each: the plainest way to see that something acknowledged is gone.
 type ledger struct {
-	mu    sync.Mutex
-	lines []outcome
+	mu       sync.Mutex
+	lines    []outcome
+	versions map[string]kv.Version // of the acknowledged ones
+}
+
+// acked are the keys that were acknowledged by now, and their versions.
+func (l *ledger) acked() map[string]kv.Version {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.versions)
 }
 
 func (w *trial) writeLedger(ctx context.Context, r *rand.Rand, n *kv.Node) {
@@ -236,9 +245,16 @@ func (w *trial) writeLedger(ctx context.Context, r *rand.Rand, n *kv.Node) {
 	i := len(l.lines)
 	l.lines = append(l.lines, unknown)
 	l.mu.Unlock()
-	_, err := w.put(ctx, n, mainKey("line", i), kvtest.ID(r.IntN(simNodes)))
+	key := mainKey("line", i)
+	v, err := w.put(ctx, n, key, kvtest.ID(r.IntN(simNodes)))
 	l.mu.Lock()
 	l.lines[i] = outcomeOf(err)
+	if err == nil {
+		if l.versions == nil {
+			l.versions = map[string]kv.Version{}
+		}
+		l.versions[string(key)] = v
+	}
 	l.mu.Unlock()
 	if err == nil {
 		w.trace.add("line %d is acknowledged through %s", i, n.Status().ID)

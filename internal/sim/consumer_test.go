@@ -13,7 +13,6 @@ import (
 // consumer follows the lines of the ledger by Watch, and wanders from node to node with its position. It belongs to one goroutine.
 type consumer struct {
 	at        kv.Position
-	group     cluster.GroupID     // that at is of
 	last      kv.Version          // of the last event
 	delivered map[string]struct{} // since the last gap
 	shown     map[string]struct{} // ever, by events and by scans

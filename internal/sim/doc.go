@@ -12,7 +12,7 @@
 // proposer has given up. Nodes are killed (in memory they come back empty, on disk with what the directory held at that moment),
 // stopped for longer than a lease, as SIGSTOP would (gate), their clocks run at other rates or jump, their wall clocks are set; their
 // stores fail, or are full. Steps of a sync fail or take long. And operators give commands at bad moments: attach, detach, fail over,
-// reset, forget, assign and release slots.
+// hand over, reset, forget, assign and release slots, back up and restore, add and remove voters.
 //
 // All the while clients write and read: registers, with conditions and with an expiry; batches that move money; keys written once, and
 // the watch that follows them from node to node; pairs of keys, one after the other; what they wrote themselves, through another
@@ -26,7 +26,7 @@
 // At every moment: no two nodes answer for one slot, nobody is recovering but who joins, progress goes forward and ends at 100. To
 // clients: registers are linearizable (porcupine, with writes of unknown outcome kept as such), nothing acknowledged is lost, what
 // was refused did not happen, batches are whole, no two writes have one version and a later write has a later one, replicas show
-// prefixes and nothing older than was asked for, a watch shows each change once and in order. When the faults have ended: within a minute all nodes are at rest with the help of a
+// prefixes and nothing older than was asked for, a backup is one prefix, a watch shows each change once and in order. When the faults have ended: within a minute all nodes are at rest with the help of a
 // patient operator, replicas equal their primary byte for byte, and when everything is closed no goroutine is left.
 //
 // # Using it

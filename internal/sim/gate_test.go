@@ -18,6 +18,7 @@ import (
 type gate struct {
 	mu   sync.Mutex
 	shut chan struct{}  // nil: open
+	only place          // it holds nowhere else; "": everywhere
 	held map[place]bool // where somebody was held since it was shut
 }
 
@@ -39,6 +40,9 @@ func (g *gate) pass(p place) {
 	for {
 		g.mu.Lock()
 		shut := g.shut
+		if g.only != "" && g.only != p {
+			shut = nil
+		}
 		if shut != nil {
 			g.held[p] = true
 		}
@@ -50,12 +54,22 @@ func (g *gate) pass(p place) {
 	}
 }
 
-func (g *gate) close() {
+func (g *gate) close() { g.closeAt("") }
+
+// closeAt lets the node be held at one place only.
+func (g *gate) closeAt(p place) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.shut == nil {
-		g.shut, g.held = make(chan struct{}), map[place]bool{}
+		g.shut, g.only, g.held = make(chan struct{}), p, map[place]bool{}
 	}
+}
+
+// holds reports whether somebody is held at a place, or was since it was shut.
+func (g *gate) holds(p place) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.held[p]
 }
 
 func (g *gate) open() {

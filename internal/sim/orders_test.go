@@ -37,7 +37,7 @@ func (w *trial) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(contex
 	if r.IntN(2) == 0 {
 		spare = cluster.Slots(spareFirst+cluster.Slot(r.IntN(128)), cluster.NumSlots-1-cluster.Slot(r.IntN(100)))
 	}
-	switch r.IntN(16) {
+	switch r.IntN(22) {
 	case 0, 1, 2:
 		p := w.leader()
 		if p < 0 || r.IntN(8) == 0 {
@@ -78,6 +78,26 @@ func (w *trial) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(contex
 	case 12, 13:
 		p := w.leader()
 		return w.guarded(i, "go astray", func(ctx context.Context) error { return w.goAstray(ctx, n, p, spare) })
+	case 14, 15:
+		to := pick(r, "", kvtest.ID(j))
+		if p := w.leader(); p >= 0 && w.hosts[p].node.Load() != nil {
+			n = w.hosts[p].node.Load()
+		}
+		return fmt.Sprintf("hand over on %s to %q", n.Status().ID, to), func(ctx context.Context) error { return n.HandOver(ctx, to) }
+	case 16, 17:
+		return "backup", func(ctx context.Context) error { return w.backup(ctx, r, n) }
+	case 18:
+		files := w.backups.latest()
+		if len(files) == 0 {
+			return "", nil
+		}
+		p := w.leader()
+		return w.guarded(i, "restore", func(ctx context.Context) error { return w.restoreAstray(ctx, n, p, files) })
+	case 19:
+		if w.plan.raft {
+			return w.voters.change()
+		}
+		fallthrough
 	default:
 		return "release spare slots", func(ctx context.Context) error { return n.ReleaseSlots(ctx, spare) }
 	}
@@ -97,6 +117,15 @@ func (w *trial) goAstray(ctx context.Context, n *kv.Node, p int, spare cluster.S
 			return err
 		}
 	}
+	return n.Replicate(ctx, kvtest.ID(max(p, 0)))
+}
+
+// restoreAstray lets a replica leave, take a backup in place of what it has, and come back.
+func (w *trial) restoreAstray(ctx context.Context, n *kv.Node, p int, files [][]byte) error {
+	if err := n.Detach(ctx); err != nil {
+		return err
+	}
+	w.trace.add("%s is restored: %v", n.Status().ID, restore(ctx, n, files))
 	return n.Replicate(ctx, kvtest.ID(max(p, 0)))
 }
 

@@ -54,6 +54,8 @@ type trial struct {
 	heir cluster.MemberID
 
 	consumer *consumer
+	backups  backups
+	voters   *voters // nil without Raft
 
 	clients   sync.WaitGroup
 	operators sync.WaitGroup
@@ -74,21 +76,11 @@ func (w *trial) fail(format string, args ...any) {
 
 // run is the whole run, in its bubble.
 func (w *trial) run(t *testing.T) {
-	w.t, w.danger, w.began, w.consumer = t, make(chan struct{}, 1), time.Now(), newConsumer()
-	w.trace.begin()
+	w.begin(t)
 	w.open()
 	w.seedData()
 	stop := w.watch()
-	defer func() { // also when the run was broken off
-		w.ending.Store(true)
-		for _, h := range w.hosts {
-			h.gate.open()
-		}
-		w.clients.Wait()
-		stop()
-		time.Sleep(time.Second) // what is still under way arrives
-		w.lasted = time.Since(w.began)
-	}()
+	defer func() { w.end(stop) }() // also when the run was broken off
 	w.faulty.Store(true)
 	w.startClients()
 	w.torment()
@@ -101,6 +93,23 @@ func (w *trial) run(t *testing.T) {
 	if !t.Failed() {
 		w.finalReads()
 	}
+}
+
+func (w *trial) begin(t *testing.T) {
+	w.t, w.danger, w.began, w.consumer = t, make(chan struct{}, 1), time.Now(), newConsumer()
+	w.trace.begin()
+}
+
+// end lets everybody end, whatever they are at.
+func (w *trial) end(stop func()) {
+	w.ending.Store(true)
+	for _, h := range w.hosts {
+		h.gate.open()
+	}
+	w.clients.Wait()
+	stop()
+	time.Sleep(time.Second) // what is still under way arrives
+	w.lasted = time.Since(w.began)
 }
 
 func (w *trial) open() {
@@ -119,7 +128,8 @@ func (w *trial) open() {
 	}
 	if p.raft {
 		opts = append(opts, kvtest.WithCoordinators(func(n *transport.Network, o cluster.Options) kvtest.Coordinators {
-			return newVoters(w, n, o, filepath.Join(w.dir, "voters"))
+			w.voters = newVoters(w, n, o, filepath.Join(w.dir, "voters"))
+			return w.voters
 		}))
 	}
 	w.c = kvtest.NewCluster(w.t, simNodes, opts...)
