@@ -2,12 +2,14 @@ package sim
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
 
+	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/replica"
 	"github.com/hessonite/kv/transport"
@@ -249,14 +251,21 @@ func (w *trial) kill(n, i int) {
 	w.expend(n, i, "kill", func() { w.bury(i) })
 }
 
-// breakStore lets a node's store fail with the next write.
+// breakStore lets a node's store fail with the next write. Until that comes the node stays cut off from the coordinator: otherwise it could take
+// the others out of the set, and answer by itself what is lost with its store.
 func (w *trial) breakStore(n, i int) {
 	h := w.hosts[i]
-	if h.node.Load() == nil {
+	node := h.node.Load()
+	if node == nil {
 		return
 	}
 	w.expend(n, i, "break store", func() {
 		h.store.broken.Store(true)
+		ctx, cancel := context.WithTimeout(context.Background(), w.plan.lease)
+		defer cancel()
+		if node.Wait(ctx, func(s kv.Status) bool { return s.State == replica.Failed }) != nil {
+			h.store.broken.Store(false) // nobody wrote
+		}
 		w.c.CutCoordinator(i, false)
 	})
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ type host struct {
 	wall  atomic.Int64                 // ns by which its wall clock is off
 	store storeFaults
 	node  atomic.Pointer[kv.Node] // nil while dead
+	stay  stay                    // of whoever watches
 	held  atomic.Int64            // Unix ns of when it last went on after it was stopped
 }
 
@@ -78,7 +80,7 @@ func (h *host) adopt() {
 		if s := tr.To.State; s.Info().Recovering && s != replica.Joining {
 			w.fail("%s is recovering in %v", h.id(), s)
 		}
-		if tr.To.State == replica.Failed && !h.store.broken.Load() {
+		if tr.To.State == replica.Failed && !errors.Is(tr.Cause, errPlanned) {
 			w.fail("%s failed: %v", h.id(), tr.Cause)
 		}
 	})

@@ -21,6 +21,10 @@ const (
 	simNodes = 3
 	// spareFirst and the slots above it hold nothing that is checked for loss: the nemesis assigns and releases them.
 	spareFirst = cluster.NumSlots - 256
+
+	connectTimeout = 500 * time.Millisecond
+	stallTimeout   = time.Second
+	retryMax       = 300 * time.Millisecond
 )
 
 // mainSlots hold what is checked.
@@ -142,9 +146,9 @@ func (w *trial) open() {
 func (w *trial) configure(i int, o *kv.Options) {
 	p := w.plan
 	o.LogBytes, o.TombstoneBytes, o.MinInSync, o.SyncBytesPerSecond = p.logBytes, p.tombs, p.minInSync, p.syncRate
-	o.LinkTimeout, o.StallTimeout, o.ConnectTimeout = 500*time.Millisecond, time.Second, 500*time.Millisecond
+	o.LinkTimeout, o.StallTimeout, o.ConnectTimeout = 500*time.Millisecond, stallTimeout, connectTimeout
 	o.SyncPatience, o.LagTimeout = 3*time.Second, 600*time.Millisecond
-	o.RetryMin, o.RetryMax = 10*time.Millisecond, 300*time.Millisecond
+	o.RetryMin, o.RetryMax = 10*time.Millisecond, retryMax
 	w.hosts[i].configure(o)
 }
 

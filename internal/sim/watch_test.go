@@ -87,6 +87,10 @@ func (w *trial) look(last map[cluster.Incarnation]kv.SyncStatus) {
 			w.fail("%s: bytes of the sync do not add up: %+v", s.ID, s.Sync)
 		}
 		last[s.Incarnation] = s.Sync
+		if room := w.plan.logBytes + w.plan.logBytes/8 + 8<<10; s.LogBytes > room {
+			w.fail("%s holds a log of %d bytes, %d are allowed", s.ID, s.LogBytes, w.plan.logBytes)
+		}
+		w.overdue(i, s)
 		if g, ok := mainGroup(w.newest()); ok && s.CanWrite && s.Group == g.ID {
 			serving = append(serving, s)
 		}
