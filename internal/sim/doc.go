@@ -37,6 +37,7 @@
 //	go test ./internal/sim                                  200 seeds
 //	go test ./internal/sim -run Seeds -seeds 20000          more
 //	go test ./internal/sim -run Seeds -seed 17 -count 20    one of them
+//	go test ./internal/sim -run Shrink -v -seed 17          the faults of that seed which it takes to fail
 //
 // What a seed fixes is the plan and what everybody draws; how the goroutines of a bubble take turns it does not. So
 // a seed that failed is run again some times.

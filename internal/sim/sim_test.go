@@ -66,7 +66,7 @@ func runSeed(t *testing.T, seed uint64) {
 		if t.Failed() {
 			w.trace.print(t)
 			t.Logf("plan: %+v", w.plan)
-			t.Logf("to run this seed again: go test -run 'TestSeeds$' -count 20 ./internal/sim -seed %d", seed)
+			t.Logf("to run this seed again: go test -run 'TestSeeds$' -count 20 ./internal/sim -seed %d; with fewer faults: -run TestShrink -v", seed)
 		}
 	}()
 	if w.plan.needsDir() {
