@@ -44,6 +44,7 @@ type totals struct {
 	faults  map[string]int
 	ops     map[outcome]int
 	reigns  int
+	open    int // registers of which porcupine could not tell
 	pairs   map[pair]int
 }
 
@@ -56,6 +57,7 @@ func (t *totals) add(w *trial) {
 	t.seeds++
 	t.virtual += w.lasted
 	t.reigns += w.reigns
+	t.open += w.undecided
 	for p, n := range w.covered.pairs {
 		t.pairs[p] += n
 	}
@@ -73,26 +75,38 @@ func (t *totals) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d seeds, %v of virtual time, %d reigns, register operations: %d done, %d conflicts, %d unknown; faults:",
-		t.seeds, t.virtual.Round(time.Second), t.reigns, t.ops[done], t.ops[conflict], t.ops[unknown])
+	fmt.Fprintf(&b, "%d seeds, %v of virtual time, %d reigns, register operations: %d done, %d conflicts, %d unknown, histories without a verdict: %d; faults:",
+		t.seeds, t.virtual.Round(time.Second), t.reigns, t.ops[done], t.ops[conflict], t.ops[unknown], t.open)
 	for _, f := range slices.Sorted(maps.Keys(t.faults)) {
 		fmt.Fprintf(&b, " %s %d", f, t.faults[f])
 	}
 	return b.String()
 }
 
-// unreached are the pairs of the table of events that nobody reached, one a line.
-func (t *totals) unreached() (out []string) {
+// unreached are the pairs of the table of events that nobody reached, one a line: those in which the machine changes, or puts the event off, and
+// those in which nothing happens.
+func (t *totals) unreached() (moves, rests []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	acts := map[pair]bool{}
+	for rule := range replica.Rules() {
+		for _, r := range rule.Rows {
+			acts[pair{r, rule.Event}] = acts[pair{r, rule.Event}] || rule.Verdict == replica.Go || rule.Verdict == replica.Defer
+		}
+	}
 	for _, r := range replica.Rows() {
 		for e := range replica.Events() {
-			if t.pairs[pair{r, e}] == 0 {
-				out = append(out, fmt.Sprintf("%v %v", r, e))
+			p := pair{r, e}
+			switch {
+			case t.pairs[p] > 0:
+			case acts[p]:
+				moves = append(moves, fmt.Sprintf("%v %v", r, e))
+			default:
+				rests = append(rests, fmt.Sprintf("%v %v", r, e))
 			}
 		}
 	}
-	return out
+	return moves, rests
 }
 
 // TestMain says at the end what all runs did.
@@ -102,8 +116,9 @@ func TestMain(m *testing.M) {
 		fmt.Println(&total)
 	}
 	if *simPairs {
-		left := total.unreached()
-		fmt.Printf("%d pairs of row and event were reached, these %d were not:\n%s\n", len(total.pairs), len(left), strings.Join(left, "\n"))
+		moves, rests := total.unreached()
+		fmt.Printf("%d pairs of row and event were reached. Not reached, of those in which something happens:\n%s\nand of the others:\n%s\n",
+			len(total.pairs), strings.Join(moves, "\n"), strings.Join(rests, "\n"))
 	}
 	os.Exit(code)
 }

@@ -74,7 +74,7 @@ func runSeed(t *testing.T, seed uint64) {
 	}
 	synctest.Test(t, w.run)
 	if !t.Failed() && !w.plan.lossy {
-		w.history.check(t)
+		w.undecided = w.history.check(t)
 	}
 	total.add(w)
 }

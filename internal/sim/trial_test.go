@@ -67,6 +67,7 @@ type trial struct {
 	reigns    int            // of the main group
 	began     time.Time
 	lasted    time.Duration // in virtual time
+	undecided int           // registers of which porcupine could not tell
 }
 
 // rng is a source of its own for everybody, so that what one does not shift another's choices.
