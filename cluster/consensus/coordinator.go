@@ -47,6 +47,9 @@ type Coordinator struct {
 	ctx    context.Context // of everything that runs
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	askMu  sync.Mutex
+	ended  bool           // nothing is asked of Raft any more
+	asks   sync.WaitGroup // what is asked of Raft
 	ending sync.Once
 	endErr error
 }
@@ -407,6 +410,7 @@ func (c *Coordinator) Close() error {
 		c.remove()
 		var errs []error
 		if c.raft != nil {
+			c.askNoMore()
 			errs = append(errs, c.raft.Shutdown().Error(), c.network.Close())
 			c.layer.remove()
 		}

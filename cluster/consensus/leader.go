@@ -37,7 +37,7 @@ type want struct {
 // lead carries the leadership out until ctx ends. Everything that earlier leaders had committed is known here when it begins.
 func (c *Coordinator) lead(ctx context.Context) error {
 	term := c.raft.CurrentTerm()
-	if err := c.raft.Barrier(c.patience()).Error(); err != nil {
+	if err := c.barrier(); err != nil {
 		return fmt.Errorf("barrier: %w", err)
 	}
 	if err := c.beginGeneration(); err != nil {
@@ -68,8 +68,12 @@ func (c *Coordinator) beginGeneration() error {
 	case next.IsZero():
 		next = cluster.NewID()
 	}
-	f := c.raft.Apply(genesisEntry(now, next), c.patience())
-	if err := f.Error(); err != nil {
+	f, done, err := ask(c, func() raft.ApplyFuture { return c.raft.Apply(genesisEntry(now, next), c.patience()) })
+	if err == nil {
+		<-done
+		err = f.Error()
+	}
+	if err != nil {
 		return fmt.Errorf("begin the cluster's generation: %w", err)
 	}
 	return f.Response().(outcome).err
@@ -140,12 +144,14 @@ func (l *leadership) propose(ctx context.Context, cmd cluster.Command) (cluster.
 		release()
 		return cluster.View{}, err
 	}
-	f := l.c.raft.Apply(commandEntry(l.term, b), l.c.patience())
-	done := make(chan struct{})
+	f, done, err := ask(l.c, func() raft.ApplyFuture { return l.c.raft.Apply(commandEntry(l.term, b), l.c.patience()) })
+	if err != nil {
+		release()
+		return cluster.View{}, errNotLeader
+	}
 	l.c.wg.Go(func() { // the turn lasts until the outcome is known, also if nobody waits any more
-		defer release()
-		defer close(done)
-		_ = f.Error()
+		<-done
+		release()
 	})
 	select {
 	case <-done:
@@ -224,7 +230,7 @@ func (l *leadership) grant() {
 		wants := l.wants
 		l.wants = nil
 		l.mu.Unlock()
-		err := l.c.raft.Barrier(l.c.patience()).Error()
+		err := l.c.barrier()
 		if err == nil && l.c.raft.CurrentTerm() != l.term {
 			err = errNotLeader // it leads, but as another
 		}
@@ -256,8 +262,8 @@ func (l *leadership) release(b cluster.Beat) error {
 
 // leaseLeft is how long the last lease of a group may last yet.
 func (l *leadership) leaseLeft(ctx context.Context, g cluster.GroupID) (time.Duration, error) {
-	f := l.c.raft.Barrier(l.c.patience()) // another leader may have granted one since
-	if err := wait(ctx, l.c, f); err != nil {
+	// Another leader may have granted one since.
+	if err := wait(ctx, l.c, func() raft.Future { return l.c.raft.Barrier(l.c.patience()) }); err != nil {
 		return 0, err
 	}
 	if l.c.raft.CurrentTerm() != l.term {
@@ -268,19 +274,66 @@ func (l *leadership) leaseLeft(ctx context.Context, g cluster.GroupID) (time.Dur
 	return max(0, l.ctl.LeaseEnd(g)-l.c.clock.Now()), nil
 }
 
-// wait waits for one of Raft's futures.
-func wait(ctx context.Context, c *Coordinator, f raft.Future) error {
-	done := make(chan error, 1)
-	c.wg.Go(func() { done <- f.Error() })
+// ask asks something of Raft; done is closed when it has answered. While Raft runs, it answers everything: what is not in its log when it stops
+// to lead is refused. But what reaches its queue as it is shut down is never answered. So nothing is asked once the coordinator ends, and
+// Close shuts Raft down when all is answered.
+func ask[F raft.Future](c *Coordinator, call func() F) (f F, done <-chan struct{}, err error) {
+	if !c.mayAsk() {
+		return f, nil, raft.ErrRaftShutdown
+	}
+	f = call()
+	answered := make(chan struct{})
+	go func() {
+		defer c.asks.Done()
+		defer close(answered)
+		_ = f.Error()
+	}()
+	return f, answered, nil
+}
+
+// mayAsk makes Close wait for one call of asks.Done, unless it has begun.
+func (c *Coordinator) mayAsk() bool {
+	c.askMu.Lock()
+	defer c.askMu.Unlock()
+	if !c.ended {
+		c.asks.Add(1)
+	}
+	return !c.ended
+}
+
+// askNoMore waits until everything that was asked is answered.
+func (c *Coordinator) askNoMore() {
+	c.askMu.Lock()
+	c.ended = true
+	c.askMu.Unlock()
+	c.asks.Wait()
+}
+
+// wait asks something of Raft, and waits for the answer for as long as ctx lasts.
+func wait(ctx context.Context, c *Coordinator, call func() raft.Future) error {
+	f, done, err := ask(c, call)
+	if err != nil {
+		return unavailable(err)
+	}
 	select {
-	case err := <-done:
-		if err != nil {
+	case <-done:
+		if err := f.Error(); err != nil {
 			return unavailable(err)
 		}
 		return nil
 	case <-ctx.Done():
 		return unavailable(ctx.Err())
 	}
+}
+
+// barrier waits until everything is known here that was committed before.
+func (c *Coordinator) barrier() error {
+	f, done, err := ask(c, func() raft.Future { return c.raft.Barrier(c.patience()) })
+	if err != nil {
+		return err
+	}
+	<-done
+	return f.Error()
 }
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err) }

@@ -141,16 +141,18 @@ func (c *Coordinator) changeVoters(ctx context.Context, k kind, body []byte) ([]
 	if err != nil || len(list) != 1 {
 		return nil, errors.Join(fmt.Errorf("%w: %d voters at once", ErrProtocol, len(list)), err)
 	}
-	p, f := list[0], raft.IndexFuture(nil)
+	p := list[0]
 	if k == askAdd {
 		if err := c.checkCandidate(p); err != nil {
 			return nil, err
 		}
-		f = c.raft.AddVoter(raft.ServerID(p.ID), raftAddress(cluster.NodeID(p.ID), p.Addr), 0, c.patience())
-	} else {
-		f = c.raft.RemoveServer(raft.ServerID(p.ID), 0, c.patience())
 	}
-	return nil, wait(ctx, c, f)
+	return nil, wait(ctx, c, func() raft.Future {
+		if k == askAdd {
+			return c.raft.AddVoter(raft.ServerID(p.ID), raftAddress(cluster.NodeID(p.ID), p.Addr), 0, c.patience())
+		}
+		return c.raft.RemoveServer(raft.ServerID(p.ID), 0, c.patience())
+	})
 }
 
 // checkCandidate asks whether a new voter is there, and of this cluster, before it counts for a majority.
