@@ -25,6 +25,11 @@ func newLimiter(bytesPerSecond int64) *limiter {
 const limitBurst = 125 * time.Millisecond
 
 func (l *limiter) wait(ctx context.Context, n int) error {
+	return l.waitAlive(ctx, n, time.Hour, func() error { return nil })
+}
+
+// waitAlive is wait for one whose silence another would take for a fault: it calls alive time and again while it waits. An error of alive ends it.
+func (l *limiter) waitAlive(ctx context.Context, n int, every time.Duration, alive func() error) (err error) {
 	if l == nil || n <= 0 {
 		return nil
 	}
@@ -40,17 +45,23 @@ func (l *limiter) wait(ctx context.Context, n int) error {
 	if d <= 0 {
 		return nil
 	}
-	t := time.NewTimer(d)
+	t, tick := time.NewTimer(d), time.NewTicker(every)
 	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		l.mu.Lock()
-		l.free = l.free.Add(-cost) // what is not sent is not paid for
-		l.mu.Unlock()
-		return ctx.Err()
+	defer tick.Stop()
+	for err == nil {
+		select {
+		case <-t.C:
+			return nil
+		case <-tick.C:
+			err = alive()
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 	}
+	l.mu.Lock()
+	l.free = l.free.Add(-cost) // what is not sent is not paid for
+	l.mu.Unlock()
+	return err
 }
 
 // event is a broadcast that costs nothing while nobody waits for it.

@@ -218,7 +218,7 @@ type beat struct {
 	stamp
 	End    cluster.LSN
 	Commit cluster.LSN
-	Behind int64  // bytes of log between what was sent and the end
+	Behind int64  // bytes of log between what was sent and the end; with a msgBeat, of what waits for its turn (SyncBytesPerSecond)
 	Echo   uint64 // of the last probe; the lease was valid after it was received
 }
 

@@ -105,6 +105,9 @@ func (a *attempt) heardBeat(d *decoder) error {
 	a.end = max(a.end, m.End)
 	a.n.link.beat(m)
 	a.probes.echo(m.Echo, m.End)
+	if m.Behind > 0 { // what follows only waits for its turn
+		a.n.gained()
+	}
 	return nil
 }
 
@@ -152,7 +155,7 @@ func (a *attempt) receiveStream(ctx context.Context, ans *answer, index uint8) e
 			n.sync.beginShard(h)
 		case checkpoint.BlockSection:
 			if err = n.cfg.Hooks.step("block"); err == nil {
-				err = n.syncLimit.wait(ctx, len(sec.Data))
+				err = n.syncLimit.waitAlive(ctx, len(sec.Data), n.cfg.StallTimeout/4, func() error { n.gained(); return nil })
 			}
 			if err == nil {
 				err = staging.Block(shard, sec.Data, sec.Token)

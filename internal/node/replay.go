@@ -238,7 +238,9 @@ func (a *attempt) nextLog(ctx context.Context) ([]byte, error) {
 			a.n.applied.notify()
 		}
 		if kind == msgBeat {
-			a.n.touch()
+			if a.n.touch(); m.Behind > 0 { // what follows only waits for its turn
+				a.n.gained()
+			}
 			return nil, nil
 		}
 		return f.Body, a.n.cfg.Hooks.step("entries")

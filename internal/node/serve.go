@@ -282,7 +282,10 @@ func (n *Node) streamShard(ctx context.Context, w *checkpoint.Writer, s *session
 		if s.reign.fenced.Load() && n.state.Load().machine.State != replica.Fenced {
 			return errReignOver
 		}
-		if err := n.sendLimit.wait(ctx, len(b.Data)); err != nil {
+		s.paced.Add(int64(len(b.Data)))
+		err = n.sendLimit.wait(ctx, len(b.Data))
+		s.paced.Add(-int64(len(b.Data)))
+		if err != nil {
 			return err
 		}
 		if err := w.Block(b.Data, b.Entries, b.Token); err != nil {

@@ -50,6 +50,7 @@ type session struct {
 	acked  atomic.Uint64
 	ackAt  atomic.Int64 // Unix ns
 	pinned atomic.Uint64
+	paced  atomic.Int64 // bytes that wait for their turn
 	round  atomic.Pointer[round]
 }
 
@@ -347,7 +348,10 @@ func (s *session) sendLog(ctx context.Context, from cluster.LSN, beat *time.Tick
 		}
 		if body != nil {
 			if !s.inStep.Load() { // what writers wait for is not paced
-				if err := n.sendLimit.wait(ctx, len(body)); err != nil {
+				s.paced.Add(int64(len(body)))
+				err := n.sendLimit.waitAlive(ctx, len(body), n.cfg.LinkTimeout/4, func() error { return s.sendBeat(ctx) })
+				s.paced.Add(-int64(len(body)))
+				if err != nil {
 					return err
 				}
 			}
@@ -396,7 +400,7 @@ func (s *session) beat() beat {
 		p = 0
 	}
 	s.told = s.reign.committed()
-	return beat{stamp: s.stamp, End: end, Commit: s.told, Echo: p}
+	return beat{stamp: s.stamp, End: end, Commit: s.told, Behind: s.paced.Load(), Echo: p}
 }
 
 func (s *session) sendBeat(ctx context.Context) error {
