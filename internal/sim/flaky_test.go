@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/hessonite/kv/cluster"
@@ -60,6 +61,20 @@ func (f *flaky) Propose(ctx context.Context, c cluster.Command) (cluster.View, e
 		delay(ctx, d/10)
 	}
 	return f.Coordinator.Propose(ctx, c)
+}
+
+// Watch sometimes takes its time to say how things are.
+func (f *flaky) Watch(ctx context.Context) iter.Seq[cluster.View] {
+	return func(yield func(cluster.View) bool) {
+		if x, d := f.dice(); f.w.faulty.Load() && x < 0.3 {
+			delay(ctx, 10*d)
+		}
+		for v := range f.Coordinator.Watch(ctx) {
+			if !yield(v) {
+				return
+			}
+		}
+	}
 }
 
 func (f *flaky) keeper() cluster.Keeper { return f.Coordinator.(cluster.Keeper) }

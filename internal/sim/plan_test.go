@@ -22,6 +22,7 @@ type plan struct {
 	tombs     int64
 	minInSync int
 	syncRate  int64
+	bulk      int           // entries besides, so that a full sync takes its time
 	latency   time.Duration // of the network
 	hookFault float64       // chance of a step of an attempt to fail
 	hookDelay float64       // chance of a step of an attempt to take long
@@ -56,7 +57,10 @@ func newPlan(seed uint64) plan {
 		latency:   pick(r, 0, 0, time.Millisecond, 5*time.Millisecond),
 	}
 	if r.IntN(2) == 0 {
-		p.hookFault, p.hookDelay = 0.004, 0.01
+		p.hookFault, p.hookDelay = 0.004, pick(r, 0.01, 0.01, 0.2)
+	}
+	if r.IntN(5) == 0 {
+		p.bulk, p.syncRate = 1000, pick[int64](r, 100<<10, 400<<10)
 	}
 	pause := pick(r, 100*time.Millisecond, 300*time.Millisecond, 800*time.Millisecond)
 	for n := range 10 + r.IntN(20) {

@@ -168,6 +168,9 @@ func (w *trial) seedData() {
 	for i := range 150 {
 		must(w.t, w.set(ctx, mainKey("old", i), fmt.Appendf(nil, "%0100d", i)))
 	}
+	for i := range w.plan.bulk {
+		must(w.t, w.set(ctx, mainKey("bulk", i), make([]byte, 200)))
+	}
 	w.openBanks(ctx)
 	for i := 1; i < simNodes; i++ {
 		w.follow(i)
