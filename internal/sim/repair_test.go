@@ -74,7 +74,7 @@ func (w *trial) mend(i int, headless time.Duration) {
 	s := n.Status()
 	v := w.newest()
 	g, ok := mainGroup(v)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	say := func(what string, err error) { w.trace.add("repair: %s %s: %v", nodeID(i), what, err) }
 	if !ok {
