@@ -261,6 +261,16 @@ func (c *raftCluster) leads() int {
 }
 
 // The primary's process is gone: another takes over by itself, with all that was acknowledged.
+// Slots can be assigned, and a primary be followed, as soon as the nodes are open, before voters have a leader: what must come first comes by itself.
+func TestRaftAssignAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newRaftCluster(t, 3, "", true)
+		_, err := c.nodes[0].AssignSlots(within(t, time.Minute), cluster.AllSlots())
+		must(t, err)
+		must(t, c.nodes[1].Replicate(within(t, time.Minute), "n1"))
+	})
+}
+
 func TestRaftFailover(t *testing.T) {
 	t.Parallel()
 	for _, disk := range []bool{false, true} {

@@ -26,6 +26,7 @@ func (n *Node) replicate(ctx context.Context, primary cluster.NodeID, async bool
 	if err != nil {
 		return err
 	}
+	n.waitAnnounced(ctx)
 	former, _, wasMember := membership(n.coord.View(), n.member())
 	since := n.counters.syncDone.Load()
 	leading := wasMember && n.leadsNothing() // there is nothing to go back to

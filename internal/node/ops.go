@@ -118,6 +118,18 @@ func (n *Node) waitView(ctx context.Context, ok func(cluster.View) bool) error {
 	return n.waitState(ctx, func(*snapshot) bool { return ok(n.coord.View()) })
 }
 
+// waitAnnounced waits until the cluster knows this process, which it does soon after Open unless it does not decide. Who has waited in vain, as long
+// as one proposal may take, proposes all the same, and hears why not.
+func (n *Node) waitAnnounced(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.ProposeTimeout)
+	defer cancel()
+	me := n.member()
+	_ = n.waitView(ctx, func(v cluster.View) bool {
+		known := v.Nodes[me.Node]
+		return known.Incarnation == n.inc && known.Store == me.Store
+	})
+}
+
 // waitRoutes waits until the node routes by a view at least that new.
 func (n *Node) waitRoutes(ctx context.Context, version uint64) error {
 	return n.waitState(ctx, func(*snapshot) bool { return n.routes.Load().version >= version })

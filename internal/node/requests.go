@@ -73,11 +73,15 @@ func (n *Node) serveRequests(stream transport.Stream) {
 // served counts the requests of others that are being carried out and answered.
 type served struct {
 	refuse atomic.Bool // answer further ones with ErrClosed: they go elsewhere
+	begun  atomic.Uint64
 	n      atomic.Int64
 	idle   event
 }
 
-func (s *served) begin() { s.n.Add(1) }
+func (s *served) begin() {
+	s.n.Add(1)
+	s.begun.Add(1)
+}
 
 func (s *served) end() {
 	if s.n.Add(-1) == 0 {
@@ -85,17 +89,39 @@ func (s *served) end() {
 	}
 }
 
-// drain takes no more requests, and waits until those that there are have been answered.
+// How long drain waits for requests that were on their way when it began: until none has come for a while, but no longer than a while longer, since who
+// asks without end is told no each time.
+const (
+	drainQuiet = 50 * time.Millisecond
+	drainLimit = 500 * time.Millisecond
+)
+
+// drain takes no more requests, and waits until those that there are have been answered. Whoever has not heard yet that others serve now still sends
+// some: they are answered too. A request that meets with the end of its connection is one of unknown outcome.
 func (s *served) drain(ctx context.Context) {
 	s.refuse.Store(true)
+	var until time.Time // zero: not idle so far
 	for {
-		ch := s.idle.wait()
-		if s.n.Load() == 0 {
+		idle, begun := s.idle.wait(), s.begun.Load()
+		if s.n.Load() > 0 {
+			select {
+			case <-idle:
+			case <-ctx.Done():
+				return
+			}
+			continue
+		}
+		if until.IsZero() {
+			until = time.Now().Add(drainLimit)
+		}
+		quiet := time.NewTimer(drainQuiet)
+		select {
+		case <-quiet.C:
+		case <-ctx.Done():
+			quiet.Stop()
 			return
 		}
-		select {
-		case <-ch:
-		case <-ctx.Done():
+		if s.begun.Load() == begun || time.Now().After(until) {
 			return
 		}
 	}

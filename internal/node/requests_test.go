@@ -5,6 +5,7 @@ import (
 	"io"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -72,6 +73,52 @@ func TestRequestsOfAPeerThatIsGone(t *testing.T) {
 		}
 		if left := n.served.n.Load(); left != 0 {
 			t.Errorf("%d requests are still being carried out", left)
+		}
+	})
+}
+
+// Who hands over answers what was on its way to it too: it is idle when nothing has come for a while. But it does not wait for ever for who asks without
+// end.
+func TestDrainWaitsForQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			requests int
+			every    time.Duration
+			least    time.Duration
+			most     time.Duration
+		}{
+			{0, 0, drainQuiet, drainQuiet},
+			{3, drainQuiet - 1, 4*drainQuiet - 3, 4 * drainQuiet},
+			{1000, drainQuiet / 3, drainLimit, drainLimit + drainQuiet},
+		} {
+			var s served
+			began := time.Now()
+			stop := make(chan struct{})
+			go func() {
+				for range c.requests {
+					select {
+					case <-time.After(c.every):
+					case <-stop:
+						return
+					}
+					s.begin()
+					s.end()
+				}
+			}()
+			s.drain(t.Context())
+			close(stop)
+			if took := time.Since(began); took < c.least || took > c.most+drainQuiet {
+				t.Errorf("%d requests, one in %v: drained after %v", c.requests, c.every, took)
+			}
+		}
+		var s served
+		s.begin()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		s.drain(ctx)
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("gave up on a request after %v", took)
 		}
 	})
 }

@@ -137,6 +137,7 @@ func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label strin
 	if err := n.flush(ctx); err != nil {
 		return Adopted{}, opError("assign slots", "", err)
 	}
+	n.waitAnnounced(ctx)
 	base := n.engine.Base()
 	open := cluster.OpenGroup{Group: cluster.NewGroupID(), Label: label, Node: n.member(), Reign: cluster.NewReignID(), First: base.LSN + 1, Slots: slots}
 	group, kept := open.Group, slots
