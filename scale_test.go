@@ -27,15 +27,16 @@ func scaleInfo(i int) cluster.NodeInfo {
 
 // scaleCommands are those by which a cluster of groups of three came to be what it is; its slots are dealt out in ranges.
 func scaleCommands(nodes []cluster.NodeInfo, decide func(cluster.Command) cluster.View) {
+	var v cluster.View
 	for _, n := range nodes {
-		decide(cluster.Announce{Node: n})
+		v = decide(cluster.Announce{Node: n})
 	}
 	groups := len(nodes) / 3
 	for i := range groups {
 		first, last := cluster.Slot(i*cluster.NumSlots/groups), cluster.Slot((i+1)*cluster.NumSlots/groups-1)
 		three, id := nodes[3*i:3*i+3], cluster.NewGroupID()
 		p := three[0].MemberID()
-		v := decide(cluster.OpenGroup{Group: id, Label: fmt.Sprint("group-", i), Node: p, Reign: cluster.NewReignID(), First: 1, Slots: cluster.Slots(first, last)})
+		v = decide(cluster.OpenGroup{View: v.Version, Group: id, Label: fmt.Sprint("group-", i), Node: p, Reign: cluster.NewReignID(), First: 1, Slots: cluster.Slots(first, last)})
 		for _, r := range three[1:] {
 			v = decide(cluster.AddMember{On: v.Groups[id].On(), Member: r.MemberID()})
 			v = decide(cluster.Confirm{On: v.Groups[id].On(), By: p, Member: r.MemberID()})

@@ -174,7 +174,7 @@ func TestScenario06SenselessAttach(t *testing.T) {
 		strangerView := cluster.NodeInfo{ID: "n9", Addr: stranger.Addr(), Incarnation: 9, Store: cluster.NewStoreID()}
 		_, err = c.Coordinator.Propose(t.Context(), cluster.Announce{Node: strangerView})
 		must(t, err)
-		_, err = c.Coordinator.Propose(t.Context(), cluster.OpenGroup{Group: cluster.NewGroupID(), Node: strangerView.MemberID(), Reign: cluster.NewReignID(), First: 1})
+		_, err = c.Coordinator.Propose(t.Context(), cluster.OpenGroup{View: c.Coordinator.View().Version, Group: cluster.NewGroupID(), Node: strangerView.MemberID(), Reign: cluster.NewReignID(), First: 1})
 		must(t, err)
 		version := c.Coordinator.View().Version
 		texts := map[string]bool{}

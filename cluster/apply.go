@@ -126,6 +126,9 @@ func (v View) openGroup(c OpenGroup) (View, error) {
 	if err := v.checkKept(c.Kept); err != nil {
 		return v, err
 	}
+	if c.View != v.Version {
+		return v, fmt.Errorf("%w: this is view %d, and it was decided on %d", ErrStaleCommand, v.Version, c.View)
+	}
 	return v.withGroup(Group{
 		ID:      c.Group,
 		Name:    c.Label,

@@ -77,7 +77,7 @@ func (g *commandGen) draw() Command {
 		n.Incarnation = Incarnation(g.id)
 		return Announce{Node: n}
 	case 2:
-		return OpenGroup{Group: GroupID(g.newID()), Label: rapid.SampledFrom([]string{"", "x"}).Draw(g.t, "label"),
+		return OpenGroup{View: g.v.Version, Group: GroupID(g.newID()), Label: rapid.SampledFrom([]string{"", "x"}).Draw(g.t, "label"),
 			Node: g.node(), Reign: ReignID(g.newID()), First: 1, Slots: g.slots()}
 	case 3:
 		return AddSlots{On: on, Slots: g.slots()}

@@ -72,7 +72,7 @@ func (s *story) on() On       { return s.group().On() }
 // open opens group one with the slots 0-9, and members in sync.
 func (s *story) open(primary NodeID, members ...NodeID) {
 	s.t.Helper()
-	s.do(OpenGroup{Group: groupOne, Label: "one", Node: s.member(primary), Reign: ReignID{s.next()}, First: 1, Slots: Slots(0, 9)})
+	s.do(OpenGroup{View: s.v.Version, Group: groupOne, Label: "one", Node: s.member(primary), Reign: ReignID{s.next()}, First: 1, Slots: Slots(0, 9)})
 	for _, id := range members {
 		s.join(id)
 		s.do(Confirm{On: s.on(), By: s.member(primary), Member: s.member(id)})
@@ -117,10 +117,15 @@ func TestApplyAnnounce(t *testing.T) {
 
 func TestApplyOpenGroup(t *testing.T) {
 	s := newStory(t, "a", "b")
-	first := OpenGroup{Group: groupOne, Label: "one", Node: s.member("a"), Reign: ReignID{200}, First: 1, Slots: Slots(0, 9)}
+	first := OpenGroup{View: s.v.Version, Group: groupOne, Label: "one", Node: s.member("a"), Reign: ReignID{200}, First: 1, Slots: Slots(0, 9)}
 	s.do(first)
 	s.nothing(first)
-	other := OpenGroup{Group: GroupID{2}, Label: "two", Node: s.member("b"), Reign: ReignID{201}, First: 1, Slots: Slots(20, 29)}
+	// One that was decided on an older view may come late: its node may have followed another primary since, and hold more than it says.
+	late := OpenGroup{View: s.v.Version, Group: GroupID{3}, Label: "late", Node: s.member("b"), Reign: ReignID{202}, First: 1, Slots: Slots(30, 39)}
+	s.do(AddMember{On: s.on(), Member: s.member("b")})
+	s.do(Leave{On: s.on(), Member: s.member("b")})
+	s.refused(late, ErrStaleCommand)
+	other := OpenGroup{View: s.v.Version, Group: GroupID{2}, Label: "two", Node: s.member("b"), Reign: ReignID{201}, First: 1, Slots: Slots(20, 29)}
 	for want, change := range map[error][]func(*OpenGroup){
 		ErrInvalid: {func(c *OpenGroup) { c.First = 0 }, func(c *OpenGroup) { c.Reign = ReignID{} }, func(c *OpenGroup) { c.Group = GroupID{} },
 			func(c *OpenGroup) { c.Label = "\xff" }},
@@ -277,7 +282,7 @@ func TestApplyUnsure(t *testing.T) {
 	s.refused(Leave{On: s.on(), Member: s.member("a")}, ErrRefused)
 	s.refused(AddMember{On: s.on(), Member: s.member("b")}, ErrRefused)
 	s.refused(AddSlots{On: s.on(), Slots: Slots(20, 20)}, ErrRefused)
-	s.refused(OpenGroup{Group: GroupID{2}, Label: "one", Node: s.member("b"), Reign: ReignID{77}, First: 1}, ErrRefused)
+	s.refused(OpenGroup{View: s.v.Version, Group: GroupID{2}, Label: "one", Node: s.member("b"), Reign: ReignID{77}, First: 1}, ErrRefused)
 	s.failover("")
 	p := s.promotion("a")
 	s.refused(p, ErrRefused)
@@ -341,7 +346,7 @@ func TestApplyKept(t *testing.T) {
 	s.do(ReleaseSlots{On: s.on(), Slots: Slots(0, 9)})
 	claim := []FormerOwner{{Slots: Slots(3, 4), Group: old.ID, Epoch: old.Epoch, Reign: old.Reign}}
 	other := func(node NodeID, id byte, kept []FormerOwner) OpenGroup {
-		return OpenGroup{Group: GroupID{id}, Node: s.member(node), Reign: ReignID{id}, First: 1, Slots: Slots(0, 5), Kept: kept}
+		return OpenGroup{View: s.v.Version, Group: GroupID{id}, Node: s.member(node), Reign: ReignID{id}, First: 1, Slots: Slots(0, 5), Kept: kept}
 	}
 	s.refused(other("b", 70, []FormerOwner{{Slots: Slots(3, 10), Group: old.ID, Epoch: old.Epoch, Reign: old.Reign}}), ErrStaleCommand)
 	s.refused(other("b", 70, []FormerOwner{{Slots: Slots(3, 4), Group: old.ID, Epoch: old.Epoch + 1, Reign: old.Reign}}), ErrStaleCommand)

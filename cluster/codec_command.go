@@ -48,7 +48,8 @@ func encodeCommand(c Command) ([]byte, error) {
 		b = appendMember(b, c.Node)
 		b = append(b, c.Reign[:]...)
 		b = binary.AppendUvarint(b, uint64(c.First))
-		return appendFormer(appendSlots(b, c.Slots), c.Kept), nil
+		b = appendFormer(appendSlots(b, c.Slots), c.Kept)
+		return binary.AppendUvarint(b, c.View), nil
 	case AddSlots:
 		return appendFormer(appendSlots(appendOn(b, codeAddSlots, c.On), c.Slots), c.Kept), nil
 	case ReleaseSlots:
@@ -117,7 +118,7 @@ func (r *reader) command(code byte) Command {
 		return Announce{Node: r.node()}
 	case codeOpenGroup:
 		return OpenGroup{Group: GroupID(r.id()), Label: r.text(MaxName), Node: r.member(), Reign: ReignID(r.id()), First: LSN(r.number()), Slots: r.slots(),
-			Kept: r.former()}
+			Kept: r.former(), View: r.number()}
 	case codeAddSlots:
 		return AddSlots{On: r.on(), Slots: r.slots(), Kept: r.former()}
 	case codeReleaseSlots:

@@ -27,7 +27,7 @@ func exampleView(tb testing.TB) View {
 	for i, id := range []NodeID{"a", "b", "c"} {
 		apply(Announce{NodeInfo{ID: id, Addr: string(id) + ":1", Incarnation: Incarnation(i + 1), Store: StoreID{byte(i + 1)}, Kind: DiskStore}})
 	}
-	apply(OpenGroup{Group: GroupID{9}, Label: "sessions", Node: member("a"), Reign: ReignID{1}, First: 1, Slots: Slots(0, 99)})
+	apply(OpenGroup{View: v.Version, Group: GroupID{9}, Label: "sessions", Node: member("a"), Reign: ReignID{1}, First: 1, Slots: Slots(0, 99)})
 	apply(ReleaseSlots{On: on(), Slots: Slots(10, 19)})
 	for _, id := range []NodeID{"b", "c"} {
 		apply(AddMember{On: on(), Member: member(id)})
@@ -44,7 +44,7 @@ func exampleCommands() []Command {
 	a, b := MemberID{"a", StoreID{1}}, MemberID{"b", StoreID{2}}
 	return []Command{
 		Announce{NodeInfo{ID: "a", Addr: "127.0.0.1:1", Incarnation: 1 << 63, Store: StoreID{1}, Kind: DiskStore}},
-		OpenGroup{Group: GroupID{9}, Label: "x", Node: a, Reign: ReignID{1}, First: 1, Slots: AllSlots(),
+		OpenGroup{View: 300, Group: GroupID{9}, Label: "x", Node: a, Reign: ReignID{1}, First: 1, Slots: AllSlots(),
 			Kept: []FormerOwner{{Slots: Slots(1, 3), Group: GroupID{8}, Epoch: 7, Reign: ReignID{6}}}},
 		AddSlots{On: on, Slots: Slots(1, 2).Union(Slots(4, 4))},
 		ReleaseSlots{On: on, Slots: SlotSet{}},

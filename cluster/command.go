@@ -23,6 +23,9 @@ type Announce struct{ Node NodeInfo }
 
 // OpenGroup makes an announced node, which belongs to no group, the primary of a new group with unowned slots.
 type OpenGroup struct {
+	// View is the version of the view that it was decided on. It is refused on any other (ErrStaleCommand): the node may have followed another
+	// primary since, and hold data that reaches above First.
+	View  uint64
 	Group GroupID
 	Label string
 	Node  MemberID

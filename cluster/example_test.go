@@ -50,7 +50,7 @@ func ExampleView_Apply() {
 	node := cluster.NodeInfo{ID: "n1", Incarnation: cluster.NewIncarnation(), Store: cluster.NewStoreID()}
 	group := cluster.NewGroupID()
 	apply(cluster.Announce{Node: node})
-	apply(cluster.OpenGroup{Group: group, Node: node.MemberID(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.Slots(0, 99)})
+	apply(cluster.OpenGroup{View: v.Version, Group: group, Node: node.MemberID(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.Slots(0, 99)})
 	on := v.Groups[group].On()
 	apply(cluster.AddSlots{On: on, Slots: cluster.Slots(100, 199)})
 	apply(cluster.AddSlots{On: on, Slots: cluster.Slots(200, 299)})

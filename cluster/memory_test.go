@@ -76,7 +76,7 @@ func (n *node) beat() cluster.Grant {
 func open(primary *node, members ...*node) cluster.Group {
 	primary.t.Helper()
 	id := cluster.NewGroupID()
-	v := primary.must(cluster.OpenGroup{Group: id, Node: primary.id(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.AllSlots()})
+	v := primary.must(cluster.OpenGroup{View: primary.c.View().Version, Group: id, Node: primary.id(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.AllSlots()})
 	for _, m := range members {
 		v = primary.must(cluster.AddMember{On: v.Groups[id].On(), Member: m.id()})
 		v = primary.must(cluster.Confirm{On: v.Groups[id].On(), By: primary.id(), Member: m.id()})

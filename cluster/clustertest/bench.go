@@ -154,7 +154,7 @@ func (n *node) beat() cluster.Grant {
 func (n *node) lead(members ...*node) cluster.GroupID {
 	n.b.t.Helper()
 	id := cluster.NewGroupID()
-	v := n.b.must(cluster.OpenGroup{Group: id, Node: n.id(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.AllSlots()})
+	v := n.b.must(cluster.OpenGroup{View: n.b.c.View().Version, Group: id, Node: n.id(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.AllSlots()})
 	for _, m := range members {
 		v = n.b.must(cluster.AddMember{On: v.Groups[id].On(), Member: m.id()})
 		v = n.b.must(cluster.Confirm{On: v.Groups[id].On(), By: n.id(), Member: m.id()})

@@ -29,7 +29,7 @@ func refuses(b *bench) {
 	p, r := b.node("p"), b.node("r")
 	id := p.lead()
 	on := b.c.View().Groups[id].On()
-	other := cluster.OpenGroup{Group: cluster.NewGroupID(), Node: r.id(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.Slots(7, 7)}
+	other := cluster.OpenGroup{View: b.c.View().Version, Group: cluster.NewGroupID(), Node: r.id(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.Slots(7, 7)}
 	b.refused(nil, cluster.ErrInvalid)
 	b.refused(&other, cluster.ErrInvalid) // commands are given by value
 	b.refused(cluster.Announce{}, cluster.ErrInvalid)

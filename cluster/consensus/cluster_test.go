@@ -286,7 +286,7 @@ func TestScenario49StoppedLeaderGrantsNothing(t *testing.T) {
 		_, err := v1.Propose(ctx, cluster.Announce{Node: p})
 		must(t, err)
 		id := cluster.NewGroupID()
-		_, err = v1.Propose(ctx, cluster.OpenGroup{Group: id, Node: p.MemberID(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.AllSlots()})
+		_, err = v1.Propose(ctx, cluster.OpenGroup{View: v1.View().Version, Group: id, Node: p.MemberID(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.AllSlots()})
 		must(t, err)
 		beat := cluster.Beat{Node: p.MemberID(), Incarnation: p.Incarnation, Group: id, Epoch: 1, WantLease: true}
 		grant, err := v1.Beat(ctx, beat)

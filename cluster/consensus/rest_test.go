@@ -29,7 +29,7 @@ func (g *group) beating(primaries, others int) *beating {
 		if i < primaries {
 			slot := cluster.Slot(len(v1.View().Groups))
 			beat.Group, beat.Epoch, beat.WantLease = cluster.NewGroupID(), 1, true
-			decide(g.t, v1, cluster.OpenGroup{Group: beat.Group, Node: n.MemberID(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.Slots(slot, slot)})
+			decide(g.t, v1, cluster.OpenGroup{View: v1.View().Version, Group: beat.Group, Node: n.MemberID(), Reign: cluster.NewReignID(), First: 1, Slots: cluster.Slots(slot, slot)})
 		}
 		at := g.members[g.peers[i%len(g.peers)].ID]
 		b.wg.Go(func() {

@@ -119,7 +119,7 @@ func (c *Checker) start() (state, error) {
 		c.announce(&s, i)
 	}
 	if c.cfg.Start != Empty {
-		next, ok := c.views.apply(s.view, viewCommand{cmd: command{kind: 0xfc}}, cluster.OpenGroup{Group: groups[1], Node: member(0, 1),
+		next, ok := c.views.apply(s.view, viewCommand{cmd: command{kind: 0xfc}}, cluster.OpenGroup{View: c.views.get(s.view).Version, Group: groups[1], Node: member(0, 1),
 			Reign: reignID(0, 1), First: firstLSN(1), Slots: cluster.Slots(0, 0)})
 		if !ok {
 			return s, fmt.Errorf("open group refused")

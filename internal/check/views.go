@@ -222,7 +222,7 @@ func (c *Checker) build(cmd command) (cluster.Command, bool) {
 	g := uint8(1)
 	if cmd.kind == cmdOpen {
 		n := cmd.arg
-		return cluster.OpenGroup{Group: groups[2], Label: "second", Node: member(n, x.stores[n]), Reign: reignID(n, 9), First: firstLSN(9),
+		return cluster.OpenGroup{View: x.Version, Group: groups[2], Label: "second", Node: member(n, x.stores[n]), Reign: reignID(n, 9), First: firstLSN(9),
 			Slots: cluster.Slots(0, 0)}, x.stores[n] != 0
 	}
 	if !x.groups[g].there {

@@ -139,9 +139,11 @@ func (n *Node) openGroup(ctx context.Context, slots cluster.SlotSet, label strin
 	}
 	n.waitAnnounced(ctx)
 	base := n.engine.Base()
-	open := cluster.OpenGroup{Group: cluster.NewGroupID(), Label: label, Node: n.member(), Reign: cluster.NewReignID(), First: base.LSN + 1, Slots: slots}
+	open := cluster.OpenGroup{Group: cluster.NewGroupID(), Label: label, Node: n.member(), Reign: cluster.NewReignID(), Slots: slots}
 	group, kept := open.Group, slots
 	v, err := n.propose(ctx, func(v cluster.View) (cluster.Command, error) {
+		base = n.engine.Base() // it moves if this node follows a primary meanwhile, and then so does the view
+		open.View, open.First = v.Version, base.LSN+1
 		if _, opened := v.Groups[group]; !opened && !adopt {
 			open.Kept = adoptable(v, base.History, slots)
 			kept = slotsOf(open.Kept)

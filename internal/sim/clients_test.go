@@ -40,6 +40,7 @@ func (w *trial) startClients() {
 	w.client(31, 80*time.Millisecond, w.writePair)
 	w.client(32, 60*time.Millisecond, w.readPair)
 	w.client(33, 20*time.Millisecond, w.follows)
+	w.client(34, 100*time.Millisecond, w.setAndDelete)
 }
 
 // client does something again and again, with a pause, until the run ends.
@@ -279,6 +280,16 @@ func (w *trial) fillLog(ctx context.Context, r *rand.Rand, n *kv.Node) {
 			return
 		}
 	}
+}
+
+// setAndDelete sets a key and deletes it, and does not touch it again: nothing hides it if it comes back somewhere.
+func (w *trial) setAndDelete(ctx context.Context, _ *rand.Rand, n *kv.Node) {
+	w.deleted++
+	k := mainKey("deleted", w.deleted)
+	if n.Set(ctx, k, []byte("once")) != nil || n.Delete(ctx, k) != nil {
+		return
+	}
+	w.trace.add("deleted %q", k)
 }
 
 // spareTag is a tag whose keys lie in the spare slots.

@@ -198,7 +198,7 @@ func (w *trial) newest() cluster.View {
 }
 
 // holder is a member other than i that has everything acknowledged, and is not about to lose it. While a transition is open the set
-// may be replaced at any moment: then there is none.
+// may be replaced at any moment: then there is none. Nor is it one that is leaving, and only waits for that to be decided.
 func (w *trial) holder(i int) (cluster.MemberID, bool) {
 	g, ok := mainGroup(w.newest())
 	if !ok || g.Transition.Kind != cluster.NoTransition {
@@ -210,7 +210,7 @@ func (w *trial) holder(i int) (cluster.MemberID, bool) {
 			continue
 		}
 		s := n.Status()
-		if m, ok := g.Member(nodeID(j)); ok && m.InSync && m.Store == s.StoreID && s.State != replica.Failed {
+		if m, ok := g.Member(nodeID(j)); ok && m.InSync && m.Store == s.StoreID && s.Group == g.ID && s.State != replica.Failed {
 			return m.MemberID, true
 		}
 	}

@@ -47,9 +47,17 @@ func (h *host) configure(o *kv.Options) {
 	o.Coordinator = &stoppableCoordinator{&flaky{Coordinator: o.Coordinator, w: h.w}, &h.gate}
 }
 
-// commit is called before each transaction of a store on the disk.
+// commit is called before each transaction of a store on the disk. Some take their time.
 func (h *host) commit() error {
 	h.gate.pass(atCommitter)
+	if w := h.w; w.faulty.Load() {
+		w.dice.Lock()
+		x, d := w.dice.steps.Float64(), between(w.dice.steps, 0, 30*time.Millisecond)
+		w.dice.Unlock()
+		if x < 0.05 {
+			time.Sleep(d)
+		}
+	}
 	return h.store.apply()
 }
 

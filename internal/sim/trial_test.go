@@ -58,6 +58,7 @@ type trial struct {
 	heir cluster.MemberID
 
 	consumer *consumer
+	deleted  int // keys of setAndDelete
 	backups  backups
 	voters   *voters // nil without Raft
 
