@@ -17,7 +17,7 @@
 //
 // All the while clients write and read: registers, with conditions and with an expiry; batches that move money; keys
 // written once, and the watch that follows them from node to node; pairs of keys, one after the other; what they
-// wrote themselves, through another node; and what is at most so old.
+// wrote themselves, through another node; what is at most so old; and keys that are set and deleted once.
 //
 // In one plan of ten, acknowledged writes may be lost: there the nemesis kills without looking, and operators
 // promote by force. In all others it destroys a store only while another member holds everything.
@@ -38,6 +38,7 @@
 //	go test ./internal/sim -run Seeds -seeds 20000          more
 //	go test ./internal/sim -run Seeds -seed 17 -count 20    one of them
 //	go test ./internal/sim -run Shrink -v -seed 17          the faults of that seed which it takes to fail
+//	go test ./internal/sim -run Defects -defects -v         planted defects, and the seeds that it takes to find each
 //
 // What a seed fixes is the plan and what everybody draws; how the goroutines of a bubble take turns it does not. So
 // a seed that failed is run again some times.
