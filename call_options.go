@@ -54,7 +54,7 @@ type stale time.Duration
 func (s stale) applyRead(o *node.ReadOptions) { o.Stale = time.Duration(s) }
 func (s stale) applyScan(o *node.ScanOptions) { o.Stale = time.Duration(s) }
 
-// Stale lets a replica answer with a consistent prefix that was its primary's state at most max ago. It fails with ErrRecovering
+// Stale lets a replica answer with a consistent prefix that was its primary's state at most max before the read began. It fails with ErrRecovering
 // if the replica has no link. The answer may show a tail that a failover drops.
 func Stale(max time.Duration) ReadScanOption { return stale(max) }
 

@@ -41,6 +41,13 @@ func (p *prober) want() {
 	p.mu.Unlock()
 }
 
+// asked reports whether there is a probe of that time or later, or one will be: to be sent, to be answered, or to be applied.
+func (p *prober) asked(asOf time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wanted || len(p.sent) > 0 && p.sent[len(p.sent)-1].at >= asOf || len(p.answered) > 0 && p.answered[len(p.answered)-1].asOf >= asOf
+}
+
 // ask is the number of the probe to be sent now, or 0.
 func (p *prober) ask(now time.Duration) uint64 {
 	p.mu.Lock()

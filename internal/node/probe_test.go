@@ -36,6 +36,30 @@ func TestProberIsAsFreshAsTheProbeWhoseEndWasApplied(t *testing.T) {
 	}
 }
 
+// Who wants no more than what a probe under way will bring asks for no other.
+func TestProberIsAskedOnce(t *testing.T) {
+	var p prober
+	if p.asked(0) {
+		t.Fatal("asked by nobody")
+	}
+	p.want()
+	if !p.asked(time.Hour) {
+		t.Fatal("a probe that is about to be sent is as late as any")
+	}
+	n := p.ask(10)
+	for _, step := range []string{"sent", "answered", "applied"} {
+		switch step {
+		case "answered":
+			p.echo(n, 5)
+		case "applied":
+			p.fresh(5)
+		}
+		if now, later := p.asked(10), p.asked(11); now != (step != "applied") || later {
+			t.Fatalf("%s at 10: as of 10 %v, as of 11 %v", step, now, later)
+		}
+	}
+}
+
 // Readers that ask without end, while writes go on without end, find the replica as fresh as the way there and back is long.
 func TestProberUnderConstantDemand(t *testing.T) {
 	var p prober

@@ -230,22 +230,35 @@ func (n *Node) waitApplied(ctx context.Context, v cluster.Version) error {
 	}
 }
 
-// waitFresh waits until the base is what the primary held at most max ago.
+// waitFresh waits until the base is what the primary held at most max before now. One probe is enough for that: who waits for it to be answered, and for
+// the base to come so far, asks for no other, unless it is not answered.
 func (n *Node) waitFresh(ctx context.Context, max time.Duration) error {
-	for {
+	asOf := n.cfg.Clock.Now() - max
+	var tick <-chan time.Time
+	for again := false; ; {
 		ch := n.applied.wait()
 		a := n.link.attempt()
 		if a == nil || !a.inStep.Load() {
 			return fmt.Errorf("%w: no link to the primary; allow a greater age, or read from the primary", ErrRecovering)
 		}
-		if at, ok := a.probes.fresh(n.engine.Base().LSN); ok && n.cfg.Clock.Now()-at <= max {
+		if at, ok := a.probes.fresh(n.engine.Base().LSN); ok && at >= asOf {
 			return nil
 		}
-		a.probes.want()
-		a.wakeAck()
+		if again || !a.probes.asked(asOf) {
+			a.probes.want()
+			a.wakeAck()
+		}
+		if tick == nil {
+			t := time.NewTicker(n.cfg.LinkTimeout / 4)
+			defer t.Stop()
+			tick = t.C
+		}
+		again = false
 		select {
 		case <-ch:
 		case <-a.done:
+		case <-tick:
+			again = true // a primary without a lease answers none
 		case <-ctx.Done():
 			return fmt.Errorf("wait for a fresh replica: %w", ctx.Err())
 		}
