@@ -26,7 +26,7 @@ func (n *Node) propose(ctx context.Context, build func(cluster.View) (cluster.Co
 			return v, nil
 		case try < 100 && ctx.Err() == nil && !errors.Is(err, cluster.ErrUnavailable) && n.coord.View().Version != decidedOn:
 			continue // it was refused on what is no longer the present view: look again
-		case try < 100 && decidedAgainst(err) && n.newerView(ctx, on, c):
+		case try < 100 && decidedAgainst(err) && n.newerView(ctx, on, c, err):
 			continue
 		case errors.Is(err, cluster.ErrUnavailable):
 			return v, fmt.Errorf("%w: %w: %w", ErrUnconfirmed, ErrNoQuorum, err)
@@ -37,10 +37,11 @@ func (n *Node) propose(ctx context.Context, build func(cluster.View) (cluster.Co
 	}
 }
 
-// newerView waits for the next view after a command was refused that the present one allows: the coordinator knows a newer one, which is on its way
-// here. It waits no longer than a lease: the refusal may have had another reason.
-func (n *Node) newerView(ctx context.Context, on cluster.View, c cluster.Command) bool {
-	if _, err := on.Apply(c); err != nil {
+// newerView waits for the next view after a command was refused that the present one allows, or that was refused as decided on an older view, which
+// it is not here: the coordinator knows a newer one, which is on its way. It waits no longer than a lease: the refusal may have had another reason.
+func (n *Node) newerView(ctx context.Context, on cluster.View, c cluster.Command, refusal error) bool {
+	stale := errors.Is(refusal, cluster.ErrStaleCommand)
+	if _, err := on.Apply(c); err != nil && (!stale || errors.Is(err, cluster.ErrStaleCommand)) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.keep.keeper.Lease())
