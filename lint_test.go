@@ -21,6 +21,7 @@ var lintArrows = map[string][]string{
 	"internal/alloc":   {},
 	"internal/clock":   {},
 	"internal/dircopy": {},
+	"internal/disk":    {},
 	"cluster":          {"internal/clock"},
 	"internal/record":  {"cluster"},
 	"replica":          {"cluster"},
@@ -29,9 +30,9 @@ var lintArrows = map[string][]string{
 
 	"internal/storage":        {"cluster", "internal/record"},
 	"internal/storage/memory": {"cluster", "internal/record", "internal/storage"},
-	"internal/storage/badger": {"cluster", "internal/record", "internal/storage", "checkpoint"},
+	"internal/storage/badger": {"cluster", "internal/disk", "internal/record", "internal/storage", "checkpoint"},
 
-	"cluster/consensus": {"cluster", "internal/clock", "transport"},
+	"cluster/consensus": {"cluster", "internal/clock", "internal/disk", "transport"},
 
 	"internal/node": {"cluster", "replica", "checkpoint", "transport", "internal/clock", "internal/record", "internal/storage"},
 	"internal/hook": {"internal/clock", "internal/node", "internal/storage", "internal/storage/badger"},
@@ -41,6 +42,7 @@ var lintArrows = map[string][]string{
 	// On top: nothing of the above imports these.
 	"cluster/clustertest":          {"cluster", "internal/clock"},
 	"internal/check":               {"cluster", "replica"},
+	"internal/disk/powerloss":      {"internal/dircopy", "internal/disk"},
 	"internal/sim":                 {"..."},
 	"internal/storage/storagetest": {"cluster", "internal/record", "internal/storage"},
 	"kvhttp":                       {"", "cluster", "replica"},

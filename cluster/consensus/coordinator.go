@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/clock"
+	"github.com/hessonite/kv/internal/disk"
 	"github.com/hessonite/kv/transport"
 )
 
@@ -110,7 +110,7 @@ func (c *Coordinator) stores() (raft.LogStore, raft.StableStore, raft.SnapshotSt
 		mem := raft.NewInmemStore()
 		return mem, mem, raft.NewInmemSnapshotStore(), nil
 	}
-	if err := os.MkdirAll(c.opts.Dir, 0o700); err != nil {
+	if err := disk.MkdirAll(c.opts.fs, c.opts.Dir); err != nil {
 		return nil, nil, nil, fmt.Errorf("make %s: %w", c.opts.Dir, err)
 	}
 	s, err := openStore(filepath.Join(c.opts.Dir, logFile))
@@ -137,6 +137,10 @@ func (c *Coordinator) stores() (raft.LogStore, raft.StableStore, raft.SnapshotSt
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(c.opts.Dir, keptSnaps, c.log.Named("raft"))
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("open the snapshots in %s: %w", c.opts.Dir, err)
+	}
+	// bbolt and Raft flush what they write in there, but not that their files are there. A voter whose log is gone votes as if it never had.
+	if err := c.opts.fs.Sync(c.opts.Dir); err != nil {
+		return nil, nil, nil, fmt.Errorf("flush %s: %w", c.opts.Dir, err)
 	}
 	return s, s, snaps, nil
 }

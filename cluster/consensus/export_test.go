@@ -1,6 +1,10 @@
 package consensus
 
-import "github.com/hashicorp/raft"
+import (
+	"github.com/hashicorp/raft"
+
+	"github.com/hessonite/kv/internal/disk"
+)
 
 // Leads reports whether a coordinator is the leader.
 func Leads(c *Coordinator) bool { return c.leading.Load() != nil }
@@ -24,3 +28,6 @@ func LogLength(c *Coordinator) (uint64, error) {
 	last, err := c.store.LastIndex()
 	return last - first + 1, err
 }
+
+// OnDisk puts the directory of a voter on a disk of the tests.
+func OnDisk(o *Options, d disk.FS) { o.fs = d }

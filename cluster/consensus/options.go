@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/disk"
 	"github.com/hessonite/kv/transport"
 )
 
@@ -42,6 +43,8 @@ type Options struct {
 	Timing Timing
 	// Logger gets what happens. Nil: silent.
 	Logger hclog.Logger
+
+	fs disk.FS // of tests; nil: the operating system's
 }
 
 // Timing are the time-outs of Raft.
@@ -118,6 +121,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
+	}
+	if o.fs == nil {
+		o.fs = disk.OS{}
 	}
 	return o
 }

@@ -24,6 +24,7 @@ type content struct {
 	readSeq atomic.Uint64 // at which readers read: the last run that moved the base
 
 	removals removals
+	kept     atomic.Bool // CURRENT may name it, but the next Open alone will know
 
 	// Only the writer uses these.
 	failed error  // a transaction failed: what became of it is not known, and its sequence is not used again
@@ -62,6 +63,14 @@ func (c *content) format() error {
 	}
 	c.id = uint64(inc)
 	return nil
+}
+
+// remove deletes the closed database's files, unless CURRENT may name it.
+func (c *content) remove() error {
+	if c.dir == "" || c.kept.Load() {
+		return nil
+	}
+	return c.hooks.fs().RemoveAll(c.dir)
 }
 
 // batch is a transaction in the making. Its figures go to the readers with publish, which may be several transactions later.

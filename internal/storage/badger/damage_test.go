@@ -20,6 +20,7 @@ import (
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/dircopy"
+	"github.com/hessonite/kv/internal/disk"
 	"github.com/hessonite/kv/internal/storage"
 )
 
@@ -416,7 +417,7 @@ func TestEmptyLogs(t *testing.T) {
 // A kill between the two steps in which Badger removes a table leaves it empty, and unnamed: that is no damage.
 func TestTableThatWasBeingRemoved(t *testing.T) {
 	o := Options{Dir: t.TempDir(), Node: "node", MinFree: -1}
-	d := &directory{path: o.Dir}
+	d := &directory{fs: disk.OS{}, path: o.Dir}
 	d.meta.Files = map[string]int64{"000006.sst": 407}
 	check(t, os.WriteFile(d.file("000006.sst"), nil, 0o600))
 	check(t, d.verifySizes())

@@ -15,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/disk"
 	"github.com/hessonite/kv/internal/storage"
 )
 
@@ -31,7 +32,6 @@ const (
 	lockFile    = "LOCK"
 	storePrefix = "store-"
 	spoolPrefix = "staging-"
-	tempSuffix  = ".tmp"
 )
 
 // dirFormat is the version of all that. A release reads every one up to its own.
@@ -58,11 +58,14 @@ type metaData struct {
 // directory is an open directory of a node, or stands for one in memory. Its methods are safe for concurrent use.
 type directory struct {
 	path string // "" in memory
+	fs   disk.FS
 	boot string // the machine's boot ID; "" where there is none
 	lock *os.File
-	mu   sync.Mutex
-	meta metaData
-	next uint64 // number of the next store or staging file
+
+	writing sync.Mutex // one change of META at a time; taken before mu, which is not held meanwhile
+	mu      sync.Mutex
+	meta    metaData
+	next    uint64 // number of the next store or staging file
 }
 
 func (d *directory) node() cluster.NodeID {
@@ -83,13 +86,17 @@ func (d *directory) setStore(id cluster.StoreID) error {
 
 // change replaces META.
 func (d *directory) change(f func(*metaData)) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	m := d.meta
+	d.mu.Unlock()
 	f(&m)
 	if err := d.write(m); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.meta = m
 	return nil
 }
@@ -105,32 +112,13 @@ func (d *directory) write(m metaData) error {
 	return d.replace(metaFile, append(b, '\n'))
 }
 
-// replace writes a small file in one atomic and durable step.
+// replace writes a small file in one atomic and durable step. Its error is a *disk.UnsureError if that may have been done.
 func (d *directory) replace(name string, b []byte) error {
 	path := filepath.Join(d.path, name)
-	f, err := os.OpenFile(path+tempSuffix, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err == nil {
-		_, err = f.Write(b)
-		err = errors.Join(err, f.Sync(), f.Close())
-	}
-	if err == nil {
-		err = os.Rename(path+tempSuffix, path)
-	}
-	if err == nil {
-		err = syncDir(d.path)
-	}
-	if err != nil {
+	if err := disk.Replace(d.fs, path, b); err != nil {
 		return fmt.Errorf("write %s: %w", path, diskError(d.path, err))
 	}
 	return nil
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // newName is a path that is not in use, for a store or a staging file.
@@ -159,7 +147,12 @@ func (d *directory) current() (string, error) {
 	return name, nil
 }
 
+// setCurrent makes a database the base. The caller has flushed it.
 func (d *directory) setCurrent(name string) error {
+	// That the new name is in CURRENT does not tell the file system that it is in the directory.
+	if err := d.fs.Sync(d.path); err != nil {
+		return fmt.Errorf("flush %s: %w", d.path, diskError(d.path, err))
+	}
 	return d.replace(currentFile, []byte(name+"\n"))
 }
 
@@ -172,10 +165,31 @@ func (d *directory) close(clean bool) error {
 	if clean {
 		var files map[string]int64
 		if files, err = d.sizes(true); err == nil {
+			err = d.flush(files)
+		}
+		if err == nil {
 			err = d.change(func(m *metaData) { m.Clean, m.Files = true, files })
 		}
 	}
 	return errors.Join(err, unlock(d.lock))
+}
+
+// flush flushes the closed base: META is about to say that all of it is there.
+func (d *directory) flush(files map[string]int64) error {
+	dirs := map[string]bool{}
+	for name := range files {
+		path := d.file(filepath.FromSlash(name))
+		if err := d.fs.Sync(path); err != nil {
+			return fmt.Errorf("flush %s: %w", path, diskError(d.path, err))
+		}
+		dirs[filepath.Dir(path)] = true
+	}
+	for dir := range dirs {
+		if err := d.fs.Sync(dir); err != nil {
+			return fmt.Errorf("flush %s: %w", dir, diskError(d.path, err))
+		}
+	}
+	return nil
 }
 
 var (
@@ -186,7 +200,7 @@ var (
 
 // ours reports whether a name is one that this package gives, and the number in it.
 func ours(name string) (bool, uint64) {
-	switch strings.TrimSuffix(name, tempSuffix) {
+	switch strings.TrimSuffix(name, disk.TempSuffix) {
 	case metaFile, currentFile, lockFile:
 		return true, 0
 	}

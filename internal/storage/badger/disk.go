@@ -76,20 +76,12 @@ func (c *content) syncFiles() error {
 		if ext := filepath.Ext(f.Name()); ext != ".mem" && ext != ".vlog" {
 			continue // tables are flushed when they are made
 		}
-		if err := syncFile(filepath.Join(c.dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := c.hooks.fs().Sync(filepath.Join(c.dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if err := syncDir(c.dir); err != nil {
+	if err := c.hooks.fs().Sync(c.dir); err != nil {
 		return err
 	}
 	return c.hooks.at("flushed")
-}
-
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -30,6 +30,10 @@
 //
 // # The disk
 //
+// What this package changes itself it changes through package disk, so that tests can lose what was not flushed. A name is flushed before something
+// relies on it: the directories above the node's, a database before CURRENT names it, a staging file before the marker does. A base is flushed before an
+// install over it is decided, and what was copied before the install ends: whatever of it is missing after a loss of power is then copied again.
+//
 // Badger writes through memory maps, of which a full disk takes the process down: so the engine stops before (Options.MinFree), and
 // Badger takes a block that it cannot read for keys that are not there: so Open verifies the files, and every pass counts.
 package badger

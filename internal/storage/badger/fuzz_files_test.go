@@ -17,6 +17,7 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 
+	"github.com/hessonite/kv/internal/disk"
 	"github.com/hessonite/kv/internal/record"
 	"github.com/hessonite/kv/internal/storage"
 )
@@ -60,7 +61,7 @@ func FuzzDirectory(f *testing.F) {
 		if d == nil {
 			return
 		}
-		again := &directory{path: dir}
+		again := &directory{fs: disk.OS{}, path: dir}
 		b, err := json.Marshal(d.meta)
 		check(t, err)
 		check(t, os.WriteFile(filepath.Join(dir, metaFile), b, 0o600))
@@ -203,7 +204,7 @@ func FuzzSpool(f *testing.F) {
 	f.Add(file, int64(0), int64(math.MaxInt64), uint32(0))
 	f.Add(file[:5], int64(0), int64(5), uint32(0))
 	f.Add([]byte{}, int64(0), int64(0), uint32(0))
-	d := &directory{path: f.TempDir()}
+	d := &directory{fs: disk.OS{}, path: f.TempDir()}
 	const name = spoolPrefix + "1"
 	f.Fuzz(func(t *testing.T, b []byte, off, size int64, sum uint32) {
 		check(t, os.WriteFile(d.file(name), b, 0o600))

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/disk"
 	"github.com/hessonite/kv/internal/record"
 	"github.com/hessonite/kv/internal/storage"
 )
@@ -101,7 +102,7 @@ func goldenValues(t *testing.T) []goldenValue {
 		}
 	}
 	spool := func(b []byte) error {
-		d := &directory{path: t.TempDir()}
+		d := &directory{fs: disk.OS{}, path: t.TempDir()}
 		check(t, os.WriteFile(d.file("staging-1"), append(bytes.Clone(b), "run"...), 0o600))
 		s, err := openSpool(d, "staging-1")
 		if err != nil {
@@ -163,7 +164,7 @@ func TestGoldenMeta(t *testing.T) {
 		Format: dirFormat, Cluster: "orders", Node: "n1", Store: cluster.StoreID{1, 2, 3}, Boot: "the machine's", Sync: SyncAlways.String(),
 		Clean: true, Files: map[string]int64{"store-7/MANIFEST": 28, "store-7/000001.sst": 657254, "store-7/000001.vlog": 20}, Ready: true,
 	}
-	d := &directory{path: t.TempDir(), meta: m}
+	d := &directory{fs: disk.OS{}, path: t.TempDir(), meta: m}
 	check(t, d.write(m))
 	check(t, d.setCurrent("store-7"))
 	for _, name := range []string{metaFile, currentFile} {
@@ -188,7 +189,7 @@ func TestMetaOfALaterRelease(t *testing.T) {
 	b, err := json.Marshal(m)
 	check(t, err)
 	read := func(b []byte) error {
-		d := &directory{path: t.TempDir()}
+		d := &directory{fs: disk.OS{}, path: t.TempDir()}
 		check(t, os.WriteFile(d.file(metaFile), b, 0o600))
 		return d.read(&Options{})
 	}

@@ -118,6 +118,10 @@ func (s *staging) installOver(lsn cluster.LSN) error {
 	if err := e.o.Hooks.at("install: spooled"); err != nil {
 		return err
 	}
+	// After a loss of power in the middle only what was copied may have to be copied again.
+	if err := s.on.syncFiles(); err != nil {
+		return fmt.Errorf("flush %s: %w", s.on.dir, diskError(e.o.Dir, err))
+	}
 	began := time.Now()
 	b := s.on.begin()
 	defer b.discard()
@@ -212,6 +216,10 @@ func (b *batch) carryOut(p *plan, from *spool, conclude func(*plan) error) error
 	}
 	if err := b.step(); err != nil {
 		return err
+	}
+	// The end of the install must not be on the disk without the values.
+	if err := b.c.syncFiles(); err != nil {
+		return fmt.Errorf("flush %s: %w", b.c.dir, err)
 	}
 	return conclude(p)
 }

@@ -23,9 +23,7 @@ func (c *content) load() error {
 		return err
 	}
 	if base.seq != c.seq {
-		txn := c.read(latest)
-		defer txn.Discard()
-		if _, err := txn.Get(markerKey); err != nil {
+		if installing, err := c.installing(); err != nil || !installing {
 			return damaged("transactions up to %d, the base knows none above %d", c.seq, base.seq)
 		}
 	}

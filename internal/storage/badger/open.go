@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/hessonite/kv/internal/disk"
 )
 
 // Open opens the directory, and makes it if it is missing or empty. Errors match storage.ErrOptions, ErrLocked, ErrForeign, ErrDamaged
@@ -127,7 +130,7 @@ func (d *directory) sweepEmpty(name string) error {
 		}
 		info, err := f.Info()
 		if err == nil && info.Size() == 0 {
-			err = os.Remove(filepath.Join(d.file(name), f.Name()))
+			err = d.fs.Remove(filepath.Join(d.file(name), f.Name()))
 		}
 		if err != nil {
 			return fmt.Errorf("remove an empty log: %w", diskError(d.path, err))
@@ -179,15 +182,16 @@ func (e *Engine) newContent(dir string) (*content, error) {
 	return c, nil
 }
 
-// tidy removes all databases but one, and what is left of syncs.
+// tidy removes all databases but one, and what is left of syncs and of files that were to be replaced.
 func (d *directory) tidy(keep string) error {
 	list, err := os.ReadDir(d.path)
 	if err != nil {
 		return fmt.Errorf("list %s: %w", d.path, diskError(d.path, err))
 	}
 	for _, f := range list {
-		if _, n := ours(f.Name()); n > 0 && f.Name() != keep {
-			if err := os.RemoveAll(d.file(f.Name())); err != nil {
+		known, n := ours(f.Name())
+		if n > 0 && f.Name() != keep || known && strings.HasSuffix(f.Name(), disk.TempSuffix) {
+			if err := d.fs.RemoveAll(d.file(f.Name())); err != nil {
 				return fmt.Errorf("remove %s: %w", f.Name(), diskError(d.path, err))
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"runtime"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/disk"
 )
 
 // openDirectory locks the directory and reads META. Nothing that was there is changed, and a new directory gets a META that is not
@@ -32,10 +33,10 @@ func openDirectory(o *Options) (d *directory, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory %q: %w", o.Dir, err)
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := disk.MkdirAll(o.Hooks.fs(), path); err != nil {
 		return nil, fmt.Errorf("make %s: %w", path, diskError(path, err))
 	}
-	d = &directory{path: path, boot: bootID(&o.Hooks)}
+	d = &directory{path: path, fs: o.Hooks.fs(), boot: bootID(&o.Hooks)}
 	list, err := os.ReadDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", path, diskError(path, err))

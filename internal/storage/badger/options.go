@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/disk"
 	"github.com/hessonite/kv/internal/storage"
 )
 
@@ -75,6 +76,7 @@ type Hooks struct {
 	Free    func() (int64, error)   // instead of the disk's free bytes
 	BootID  func() string           // instead of the machine's
 	OpenErr func() error            // instead of making the directory
+	FS      disk.FS                 // instead of the operating system's
 }
 
 const (
@@ -115,6 +117,14 @@ func (o Options) withDefaults() Options {
 		o.Dir, o.MinFree = "", -1
 	}
 	return o
+}
+
+// fs is what changes files.
+func (h *Hooks) fs() disk.FS {
+	if h.FS != nil {
+		return h.FS
+	}
+	return disk.OS{}
 }
 
 // at calls a step's hook.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/disk"
 )
 
 // Reset implements storage.Engine: an empty database takes the place of the one that is there, which is removed. It ends a fault, unless
@@ -39,6 +40,13 @@ func (e *Engine) switchTo(c *content, name string) error {
 	}
 	if e.dir.path != "" {
 		if err := e.dir.setCurrent(name); err != nil {
+			var unsure *disk.UnsureError
+			if errors.As(err, &unsure) {
+				// The next Open may find the one or the other: nothing may be committed that it would not see, and none of them may go.
+				c.kept.Store(true)
+				e.cur.Load().kept.Store(true)
+				e.fail(err)
+			}
 			return err
 		}
 	}

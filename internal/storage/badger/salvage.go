@@ -2,6 +2,7 @@ package badger
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
@@ -11,36 +12,26 @@ import (
 
 // A loss of power may leave the log of a memtable on the disk without the value log that it points into: entries are there whose long values are
 // not. The store is then no prefix of any history. What can be read is kept, with a history of no reigns: a standalone node goes on with it in a
-// new group, a node of a cluster has no base and syncs anew.
+// new group, a node of a cluster has no base and syncs anew. In the middle of an install it is different: the base was flushed before that was decided
+// (installOver), so only what was copied can lack values, and it is copied again.
 
 // salvage drops the entries whose values cannot be read, and says how many there were. The figures that were kept are not believed.
 func (c *content) salvage() (dropped int, err error) {
 	holes, err := c.holes()
-	if err != nil || len(holes) == 0 {
-		return 0, err
-	}
-	base, err := c.loadFacts()
 	if err != nil {
 		return 0, err
 	}
-	if base.seq != c.seq {
-		return 0, damaged("%d values are missing, in the middle of an install", len(holes))
+	base, err := c.loadFacts()
+	if err != nil || len(holes) == 0 && base.seq == c.seq {
+		return 0, err
+	}
+	installing, err := c.installing()
+	if err != nil || installing && len(holes) == 0 {
+		return 0, err
 	}
 	b := c.begin()
 	defer func() { b.discard() }()
-	for _, key := range holes {
-		if !b.fits(1, c.cost(key, nil), 0) {
-			if err := b.flush(); err != nil {
-				return 0, err
-			}
-		}
-		b.count++
-		b.size += c.cost(key, nil)
-		if err := b.txn.Delete(key); err != nil {
-			return 0, fmt.Errorf("drop an entry without its value: %w", err)
-		}
-	}
-	if err := b.flush(); err != nil {
+	if err := b.dropHoles(holes); err != nil || installing {
 		return 0, err
 	}
 	f, err := c.recount(c.seq)
@@ -63,6 +54,37 @@ func (c *content) salvage() (dropped int, err error) {
 		return 0, err
 	}
 	return len(holes), nil
+}
+
+// dropHoles deletes keys without moving the base. Who does not come to move it finds no holes the next time, but a base that is behind.
+func (b *batch) dropHoles(holes [][]byte) error {
+	for _, key := range holes {
+		if !b.fits(1, b.c.cost(key, nil), 0) {
+			if err := b.flush(); err != nil {
+				return err
+			}
+		}
+		b.count++
+		b.size += b.c.cost(key, nil)
+		if err := b.txn.Delete(key); err != nil {
+			return fmt.Errorf("drop an entry without its value: %w", err)
+		}
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	return b.c.hooks.at("salvage: dropped")
+}
+
+// installing reports whether an install was decided and is not done.
+func (c *content) installing() (bool, error) {
+	txn := c.read(latest)
+	defer txn.Discard()
+	_, err := txn.Get(markerKey)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // holes are the keys whose long values cannot be read.

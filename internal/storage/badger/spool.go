@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hessonite/kv/internal/disk"
 	"github.com/hessonite/kv/internal/storage"
 )
 
@@ -18,7 +19,8 @@ import (
 type spool struct {
 	name string
 	path string // "" in memory
-	f    *os.File
+	f    disk.File
+	fs   disk.FS
 	end  atomic.Int64
 	// kept says that a marker may name the file: it stays until the install is known to be done.
 	kept atomic.Bool
@@ -44,8 +46,8 @@ func newSpool(d *directory) (*spool, error) {
 		s.mem = map[int64][]byte{}
 		return s, nil
 	}
-	s.path = d.file(s.name)
-	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	s.path, s.fs = d.file(s.name), d.fs
+	f, err := d.fs.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("make a staging file: %w", diskError(d.path, err))
 	}
@@ -58,8 +60,8 @@ func newSpool(d *directory) (*spool, error) {
 
 // openSpool opens the spool that a marker names.
 func openSpool(d *directory, name string) (*spool, error) {
-	s := &spool{name: name, path: d.file(name)}
-	f, err := os.Open(s.path)
+	s := &spool{name: name, path: d.file(name), fs: d.fs}
+	f, err := d.fs.OpenFile(s.path, os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, damaged("%s is missing, which holds the half of an install", s.path)
 	}
@@ -124,7 +126,7 @@ func (s *spool) sync() error {
 		return nil
 	}
 	dir := filepath.Dir(s.path)
-	if err := errors.Join(s.f.Sync(), syncDir(dir)); err != nil {
+	if err := errors.Join(s.f.Sync(), s.fs.Sync(dir)); err != nil {
 		return fmt.Errorf("flush %s: %w", s.path, diskError(dir, err))
 	}
 	return nil
@@ -142,5 +144,5 @@ func (s *spool) drop() error {
 	if s.kept.Load() {
 		return err
 	}
-	return errors.Join(err, os.Remove(s.path))
+	return errors.Join(err, s.fs.Remove(s.path))
 }

@@ -3,7 +3,6 @@ package badger
 import (
 	"fmt"
 	"math"
-	"os"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
@@ -85,14 +84,6 @@ func (s *store) close() error {
 		return fmt.Errorf("close the database in %s: %w", s.dir, err)
 	}
 	return nil
-}
-
-// remove deletes the closed store's files.
-func (s *store) remove() error {
-	if s.dir == "" {
-		return nil
-	}
-	return os.RemoveAll(s.dir)
 }
 
 // read begins a read at a sequence.
