@@ -28,6 +28,7 @@ type machine struct {
 	e   atomic.Pointer[Engine] // open
 	// whole says that no value may be missing from now on, even in a store that counts as another one.
 	whole atomic.Bool
+	over  atomic.Bool // no more is lost
 
 	mu   sync.Mutex
 	lost []lostPower
@@ -68,6 +69,9 @@ func newMachine(t *testing.T, mode SyncMode) *machine {
 
 // cut is a loss of power.
 func (m *machine) cut(op string) {
+	if m.over.Load() {
+		return
+	}
 	l := lostPower{before: op, always: m.o.Sync.Mode == SyncAlways, whole: m.whole.Load() || m.o.Sync.Mode == SyncAlways}
 	if e := m.e.Load(); e != nil {
 		l.id, l.floor, l.closed = e.StoreID(), e.Base().LSN, e.closed.Load()
@@ -196,6 +200,9 @@ func TestPowerLostInAReset(t *testing.T) {
 // A machine whose power fails in an install finds the old base or the new, each whole.
 func TestPowerLostInAnInstall(t *testing.T) {
 	for _, c := range stepsCases() {
+		if (c.mixed || c.name == "full over the same") && *ways <= 4 {
+			continue // much like the others
+		}
 		t.Run(c.name, func(t *testing.T) {
 			syncModes(t, func(t *testing.T, mode SyncMode) {
 				m := newMachine(t, mode)
@@ -207,8 +214,9 @@ func TestPowerLostInAnInstall(t *testing.T) {
 				m.mu.Unlock()
 				m.cutAtSteps(e)
 				check(t, st.Install(stepsNew))
-				check(t, e.Close())
 				m.cut("the end")
+				m.over.Store(true) // Close is as in the other tests
+				check(t, e.Close())
 				m.comeBack(func(t testing.TB, e *Engine) { c.is(t, e, e.Base().LSN == stepsNew) })
 			})
 		})
