@@ -278,16 +278,16 @@ func (g *reign) members() int {
 // wait returns when the commit point has reached lsn and the whole inherited log. Its errors match ErrUnconfirmed.
 func (g *reign) wait(ctx context.Context, lsn cluster.LSN) error {
 	if g.solo.Load() {
-		return g.live()
+		return g.live(lsn)
 	}
 	lsn = max(lsn, g.inherited)
 	if cluster.LSN(g.commit.Load()) >= lsn {
-		return g.live()
+		return g.live(lsn)
 	}
 	g.mu.Lock()
-	if g.fenced.Load() {
+	if err := g.live(lsn); err != nil {
 		g.mu.Unlock()
-		return errFencedWait
+		return err
 	}
 	if g.solo.Load() || cluster.LSN(g.commit.Load()) >= lsn {
 		g.mu.Unlock()
@@ -342,8 +342,9 @@ func (g *reign) await(ctx context.Context, lsn cluster.LSN, in *waitHeap) error 
 
 var errFencedWait = both(ErrUnconfirmed, ErrFenced)
 
-func (g *reign) live() error {
-	if g.fenced.Load() {
+// live is why a wait for lsn must not end well, or nil. Who comes to wait when a hand-over has drained the log and gone on has been served.
+func (g *reign) live(lsn cluster.LSN) error {
+	if g.fenced.Load() && lsn > g.drainedTo() {
 		return errFencedWait
 	}
 	return nil

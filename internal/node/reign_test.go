@@ -213,6 +213,26 @@ func TestReign16FenceWakesAllAsUnconfirmed(t *testing.T) {
 	})
 }
 
+// 7.5: what a hand-over has drained was confirmed with a valid lease. Who appended it and comes to wait after that is served, too.
+func TestReign75WaitAfterTheDrain(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		group := groupOf(1, mR)
+		if alone {
+			group = groupOf(1)
+		}
+		g := testReign(t, group, 10)
+		g.ack(mR, 9, epoch0)
+		g.drained.Store(9)
+		g.fence()
+		if err := g.wait(t.Context(), 9); err != nil {
+			t.Errorf("alone=%v: a wait for what was drained: %v", alone, err)
+		}
+		if err := g.wait(t.Context(), 10); !errors.Is(err, ErrUnconfirmed) {
+			t.Errorf("alone=%v: a wait for what was not: %v", alone, err)
+		}
+	}
+}
+
 // Alone and fenced, nothing is confirmed either.
 func TestReign16FencedAlone(t *testing.T) {
 	g := testReign(t, groupOf(1), 3)
