@@ -271,17 +271,16 @@ func (c *Controller) permitLoss(v, next View, now time.Duration) error {
 }
 
 // sealed are the members in sync that have sealed themselves for the open transition, with their seals, in the order of
-// their node IDs; all says that none is missing that could still answer.
-func (c *Controller) sealed(g Group, r *groupRecord) (out []sealedMember, all bool) {
-	all = true
+// their node IDs. patience is until when another may still answer: whoever has not been silent for a lease; zero if there is none.
+func (c *Controller) sealed(g Group, r *groupRecord, now time.Duration) (out []sealedMember, patience time.Duration) {
 	for _, m := range g.InSync() {
 		if s, ok := r.seals[m]; ok {
 			out = append(out, sealedMember{m, s})
-		} else if n := c.nodes[m.Node]; n == nil || !n.gone {
-			all = false
+		} else if c.alive(m.Node, now) {
+			patience = max(patience, c.nodes[m.Node].last+c.opts.wait())
 		}
 	}
-	return out, all
+	return out, patience
 }
 
 type sealedMember struct {

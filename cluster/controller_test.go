@@ -90,7 +90,7 @@ const (
 	wait  = 105 * time.Millisecond
 )
 
-// TestGrace: a failover waits for the lease, and then, but not for ever, for members that have not answered.
+// TestGrace: a failover waits for the lease, and then, but not for ever, for members that are alive and have not answered.
 func TestGrace(t *testing.T) {
 	s := newStory(t, "p", "r", "s")
 	s.open("p", "r", "s")
@@ -110,6 +110,7 @@ func TestGrace(t *testing.T) {
 	d.step(1)
 	d.now++
 	d.step(Never)
+	d.beat("s", false, Seal{})
 	d.beat("r", false, Seal{Transition: id, Last: 1, LSN: 7, Next: 30})
 	d.step(lease / 2)
 	d.now += lease / 2
@@ -117,6 +118,45 @@ func TestGrace(t *testing.T) {
 	if f := s.group().First; f != 30 {
 		t.Fatalf("first LSN %d", f)
 	}
+}
+
+// TestGraceForTheLiving: who has been silent for a lease, such as the dead primary, is not waited for, and who falls silent meanwhile no longer.
+func TestGraceForTheLiving(t *testing.T) {
+	s := newStory(t, "p", "r", "s")
+	s.open("p", "r", "s")
+	d := newDesk(t, Options{Lease: lease, Grace: lease}, s)
+	d.now = time.Second
+	if _, err := d.beat("p", true, Seal{}); err != nil {
+		t.Fatal(err)
+	}
+	s.failover("")
+	id := s.group().Transition.ID
+	d.now += wait - lease/2
+	d.beat("s", false, Seal{}) // its last one
+	d.now += lease / 2
+	d.beat("r", false, Seal{Transition: id, Last: 1, LSN: 7, Next: 30})
+	d.step(wait - lease/2)
+	d.now += wait - lease/2
+	d.promoted("r", 1)
+}
+
+// TestNoGraceForTheDead: with an answer of everybody who is alive, the end of the lease is the end of the wait.
+func TestNoGraceForTheDead(t *testing.T) {
+	s := newStory(t, "p", "r", "s")
+	s.open("p", "r", "s")
+	d := newDesk(t, Options{Lease: lease}, s)
+	d.now = time.Second
+	if _, err := d.beat("p", true, Seal{}); err != nil {
+		t.Fatal(err)
+	}
+	s.failover("")
+	id := s.group().Transition.ID
+	for _, m := range []NodeID{"r", "s"} {
+		d.beat(m, false, Seal{Transition: id, Last: 1, LSN: 7, Next: 30})
+	}
+	d.step(wait)
+	d.now += wait
+	d.promoted("r", 2)
 }
 
 // TestSealIsOfAStore: what a store sealed does not count for the node's next one.

@@ -68,8 +68,8 @@
 //
 //	Begin     is decided: from here on no lease is granted. Members that see it seal themselves: they accept nothing
 //	          more of the old epoch, and tell in their beats where their store ends.
-//	wait      until the old lease is over or given back, then for the seals of the members in sync; of those that are
-//	          silent only for a grace period.
+//	wait      until the old lease is over or given back, then for the seals of the members in sync that are alive, and no
+//	          longer than a grace period.
 //	Promote   the sealed member in sync that holds most; those that answered are the new in-sync set.
 //
 // The order counts: seals that were taken before Begin was decided would be overtaken by writes, and a member that is promoted before the

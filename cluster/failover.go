@@ -77,16 +77,17 @@ func (c *Controller) finish(g Group, now time.Duration) (Command, time.Duration)
 	if now < over {
 		return nil, over
 	}
-	sealed, all := c.sealed(g, r)
+	sealed, patience := c.sealed(g, r, now)
+	deadline := min(over+c.opts.Grace, patience)
 	if to, ok := g.Member(g.Transition.To); ok && !to.InSync {
 		// Only force can promote the member that was named. Leave the operator time for that before the group goes
 		// another way.
-		over, all = over+c.opts.Lease, false
+		deadline = over + c.opts.Lease + c.opts.Grace
 	}
 	if len(sealed) == 0 {
 		return nil, Never
 	}
-	if deadline := over + c.opts.Grace; !all && now < deadline {
+	if now < deadline {
 		return nil, deadline
 	}
 	best := choose(g, sealed)

@@ -15,7 +15,7 @@ type Options struct {
 	// coordinator waits Lease × (1 + Drift). If clocks differ by more, two primaries may serve at a time. Default: DefaultDrift.
 	Drift float64
 	// Grace is how long a failover waits, once the old lease is over, for members in sync that have not answered, when at
-	// least one has. Default: half a lease.
+	// least one has. It does not wait for who has been silent for a lease. Default: half a lease.
 	Grace time.Duration
 	// AutoFailover begins a failover when the primary of a group is gone, or lets its lease run out and does not ask for
 	// another, and a member in sync is alive. Without it an operator does.
