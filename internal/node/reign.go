@@ -41,8 +41,7 @@ type reign struct {
 	required map[cluster.MemberID]*required // without this node
 	inSync   int                            // members of the committed in-sync set, this node among them
 	waiters  waitHeap
-	spare    sync.Pool     // of *waiter
-	held     chan struct{} // not nil while writes are held; closed when they may go on
+	spare    sync.Pool // of *waiter
 }
 
 // required is a member whose acknowledgement the commit point waits for: it is in the in-sync set that the view shows, or in
@@ -358,7 +357,6 @@ func (g *reign) fence() {
 	g.fenced.Store(true)
 	g.waiters.end(errFencedWait)
 	g.locals.end(errFencedWait)
-	g.release()
 }
 
 // unfence lets the reign go on after its lease was lost and granted again in the same epoch.
@@ -369,39 +367,10 @@ func (g *reign) unfence() {
 	g.ring.openGate(g.epoch, g.first)
 }
 
-// hold makes writers wait; release lets them go on (or find out that they may not).
-func (g *reign) hold() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.held == nil {
-		g.held = make(chan struct{})
-	}
-	g.ring.closeGate()
-}
+// hold closes the gate of the log for a while; resume opens it again.
+func (g *reign) hold() { g.ring.closeGate() }
 
-func (g *reign) resume() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.ring.openGate(g.epoch, g.first)
-	g.release()
-}
-
-func (g *reign) release() {
-	if g.held != nil {
-		close(g.held)
-		g.held = nil
-	}
-}
-
-// holding is a channel that is closed when held writes may go on, or nil.
-func (g *reign) holding() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.held == nil {
-		return nil
-	}
-	return g.held
-}
+func (g *reign) resume() { g.ring.openGate(g.epoch, g.first) }
 
 // throttle slows writers down to so many bytes a second, at least minWriteRate, until the session's sync is over.
 func (g *reign) throttle(s *session, rate int64) {

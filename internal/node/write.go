@@ -131,8 +131,8 @@ func (n *Node) Write(ctx context.Context, ops []Op, o WriteOptions) (cluster.Ver
 
 func (n *Node) writeOnce(ctx context.Context, ops []Op, o WriteOptions) (cluster.Version, error) {
 	s := n.serving.Load()
-	for s != nil && !s.write && ownsAll(s.slots, ops) {
-		if err := s.reign.waitHeld(ctx); err != nil {
+	for s != nil && !s.write && ownsAll(s.slots, ops) { // a hand-over holds writes
+		if err := n.waitServing(ctx, s); err != nil {
 			return cluster.Version{}, err
 		}
 		s = n.serving.Load()
@@ -141,6 +141,20 @@ func (n *Node) writeOnce(ctx context.Context, ops []Op, o WriteOptions) (cluster
 		return n.forwardWrite(ctx, ops, o)
 	}
 	return n.writeHere(ctx, s.reign, ops, o)
+}
+
+// waitServing waits until this node serves something else than that. The reign may know before: only what is published counts.
+func (n *Node) waitServing(ctx context.Context, s *serving) error {
+	moved := n.stateMove.wait()
+	if n.serving.Load() != s {
+		return nil
+	}
+	select {
+	case <-moved:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func ownsAll(m *slotMap, ops []Op) bool {
@@ -452,18 +466,4 @@ func (op *Op) expiry(now int64, cur storage.Entry, alive bool) int64 {
 		return cur.ExpiresAt
 	}
 	return 0
-}
-
-// waitHeld waits while writes are held.
-func (g *reign) waitHeld(ctx context.Context) error {
-	ch := g.holding()
-	if ch == nil {
-		return nil
-	}
-	select {
-	case <-ch:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

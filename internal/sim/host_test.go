@@ -15,16 +15,18 @@ import (
 
 // host is the machine of a node: it outlives the node's processes.
 type host struct {
-	w     *trial
-	i     int
-	gate  gate
-	rate  float64
-	clock atomic.Pointer[clock.Skewed] // of the present process
-	wall  atomic.Int64                 // ns by which its wall clock is off
-	store storeFaults
-	node  atomic.Pointer[kv.Node] // nil while dead
-	stay  stay                    // of whoever watches
-	held  atomic.Int64            // Unix ns of when it last went on after it was stopped
+	w      *trial
+	i      int
+	gate   gate
+	rate   float64
+	clock  atomic.Pointer[clock.Skewed] // of the present process
+	wall   atomic.Int64                 // ns by which its wall clock is off
+	store  storeFaults
+	node   atomic.Pointer[kv.Node] // nil while dead
+	stay   stay                    // of whoever watches
+	joins  cluster.Incarnation     // likewise: which was seen joining,
+	joined int64                   // and since when
+	held   atomic.Int64            // Unix ns of when it last went on after it was stopped
 }
 
 func newHost(w *trial, i int, rate float64) *host { return &host{w: w, i: i, rate: rate} }

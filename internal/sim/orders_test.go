@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -48,13 +49,21 @@ func (w *trial) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(contex
 			opts = append(opts, kv.Async())
 		}
 		return w.guarded(i, "replicate "+kvtest.ID(p), func(ctx context.Context) error {
-			return n.Replicate(ctx, kvtest.ID(p), opts...)
+			if len(opts) > 0 {
+				return n.Replicate(ctx, kvtest.ID(p), opts...)
+			}
+			return w.replicate(ctx, n, p)
 		})
 	case 3, 4, 5, 6:
 		force := w.plan.lossy && r.IntN(3) == 0
 		what := "failover"
 		if force {
 			what = "failover by force"
+			if p := w.leader(); p >= 0 && p != i && r.IntN(2) == 0 { // the case that Force is for, but for the primary, which lives
+				what += ", of " + kvtest.ID(p) + " cut off"
+				w.c.Network.Isolate(nodeID(p))
+				w.c.CutCoordinator(p, true)
+			}
 		}
 		return what, func(ctx context.Context) error {
 			res, err := n.Failover(ctx, kv.FailoverOptions{Force: force})
@@ -103,6 +112,22 @@ func (w *trial) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(contex
 	}
 }
 
+// replicate lets a node follow. One that belonged to no group belongs to none after a failure of which the outcome is known. In lossy plans
+// others may order something else of it meanwhile.
+func (w *trial) replicate(ctx context.Context, n *kv.Node, p int) error {
+	me := n.Status()
+	_, before := w.newest().GroupOf(cluster.NodeID(me.ID))
+	err := n.Replicate(ctx, kvtest.ID(p))
+	if err == nil || before || w.plan.lossy || errors.Is(err, kv.ErrUnconfirmed) || errors.Is(err, kv.ErrClosed) {
+		return err
+	}
+	g, ok := w.newest().GroupOf(cluster.NodeID(me.ID))
+	if own := string(g.Primary.Node) == me.ID; ok && !own && n.Status().Incarnation == me.Incarnation { // it may have been given slots
+		w.fail("%s was to replicate %s, which failed (%v), and is in the group of %s", me.ID, kvtest.ID(p), err, g.Primary.Node)
+	}
+	return err
+}
+
 // goAstray lets a replica leave, open a group of its own with spare slots, give that up, and come back.
 func (w *trial) goAstray(ctx context.Context, n *kv.Node, p int, spare cluster.SlotSet) error {
 	if err := n.Detach(ctx); err != nil {
@@ -117,7 +142,7 @@ func (w *trial) goAstray(ctx context.Context, n *kv.Node, p int, spare cluster.S
 			return err
 		}
 	}
-	return n.Replicate(ctx, kvtest.ID(max(p, 0)))
+	return w.replicate(ctx, n, max(p, 0))
 }
 
 // restoreAstray lets a replica leave, take a backup in place of what it has, and come back.
@@ -126,7 +151,7 @@ func (w *trial) restoreAstray(ctx context.Context, n *kv.Node, p int, files [][]
 		return err
 	}
 	w.trace.add("%s is restored: %v", n.Status().ID, restore(ctx, n, files))
-	return n.Replicate(ctx, kvtest.ID(max(p, 0)))
+	return w.replicate(ctx, n, max(p, 0))
 }
 
 // guarded is a command that takes a member out of the in-sync set, or may: it holds danger, and runs only if the node is no primary

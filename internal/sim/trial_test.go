@@ -24,6 +24,7 @@ const (
 
 	connectTimeout = 500 * time.Millisecond
 	stallTimeout   = time.Second
+	syncPatience   = 3 * time.Second
 	retryMax       = 300 * time.Millisecond
 )
 
@@ -149,7 +150,7 @@ func (w *trial) configure(i int, o *kv.Options) {
 	p := w.plan
 	o.LogBytes, o.TombstoneBytes, o.MinInSync, o.SyncBytesPerSecond = p.logBytes, p.tombs, p.minInSync, p.syncRate
 	o.LinkTimeout, o.StallTimeout, o.ConnectTimeout = 500*time.Millisecond, stallTimeout, connectTimeout
-	o.SyncPatience, o.LagTimeout = 3*time.Second, 600*time.Millisecond
+	o.SyncPatience, o.LagTimeout = syncPatience, 600*time.Millisecond
 	o.RetryMin, o.RetryMax = 10*time.Millisecond, retryMax
 	w.hosts[i].configure(o)
 }
