@@ -77,8 +77,8 @@ func (OS) Sync(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// MkdirAll makes a directory and those above it that are missing, each of them durably. The directory above path is flushed in any case: who made path
-// may have ended before that. One that this process may not read is left to the operating system.
+// MkdirAll makes a directory and those above it that are missing, each of them durably. If path is there already the directory above it is flushed all the
+// same, as far as that can be done: who made path may have ended before that. One that this process may not read is left to the operating system.
 func MkdirAll(fsys FS, path string) error {
 	above := filepath.Dir(path)
 	if _, err := os.Stat(above); errors.Is(err, fs.ErrNotExist) && above != path {
@@ -87,18 +87,23 @@ func MkdirAll(fsys FS, path string) error {
 		}
 	}
 	err := fsys.Mkdir(path)
-	if errors.Is(err, fs.ErrExist) {
-		var info fs.FileInfo
-		if info, err = os.Stat(path); err == nil && !info.IsDir() {
-			err = &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+	if err == nil {
+		if err := fsys.Sync(above); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
 		}
+		return nil
 	}
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	if err := fsys.Sync(above); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return err
+	if !info.IsDir() {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
 	}
+	_ = fsys.Sync(above) // it may be on another file system, of another kind
 	return nil
 }
 

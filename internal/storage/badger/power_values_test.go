@@ -3,6 +3,7 @@ package badger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -35,6 +36,17 @@ func TestPowerLostWithValues(t *testing.T) {
 		b, err := os.ReadFile(f)
 		check(t, err)
 		check(t, os.WriteFile(to, b, 0o600))
+	}
+	o := p.after(lost)
+	died := errors.New("died")
+	o.Hooks.Step = func(step string) error {
+		if step == "salvage: dropped" { // the entry is gone, and nothing says yet that it was
+			return died
+		}
+		return nil
+	}
+	if _, err := Open(context.Background(), o); !errors.Is(err, died) {
+		t.Fatalf("a process that dies when it salvages: %v", err)
 	}
 	e2, err := Open(context.Background(), p.after(lost))
 	check(t, err)
