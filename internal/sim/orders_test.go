@@ -73,7 +73,7 @@ func (w *trial) command(r *rand.Rand, n *kv.Node, i, j int) (string, func(contex
 	case 7:
 		return w.guarded(i, "detach", n.Detach)
 	case 8:
-		return w.guarded(i, "reset", n.Reset)
+		return w.guarded(i, "reset", func(ctx context.Context) error { return w.reset(ctx, n, i) })
 	case 9:
 		if w.hosts[j].node.Load() != nil {
 			return "", nil
@@ -124,6 +124,21 @@ func (w *trial) replicate(ctx context.Context, n *kv.Node, p int) error {
 	g, ok := w.newest().GroupOf(cluster.NodeID(me.ID))
 	if own := string(g.Primary.Node) == me.ID; ok && !own && n.Status().Incarnation == me.Incarnation { // it may have been given slots
 		w.fail("%s was to replicate %s, which failed (%v), and is in the group of %s", me.ID, kvtest.ID(p), err, g.Primary.Node)
+	}
+	return err
+}
+
+// reset lets a node drop what it has. One that does not know whether that was decided goes on asking: until it has an answer it is still about to
+// lose its data, and nobody else may.
+func (w *trial) reset(ctx context.Context, n *kv.Node, i int) error {
+	was := n.Status().StoreID
+	err := n.Reset(ctx)
+	if errors.Is(err, kv.ErrUnconfirmed) {
+		w.trace.add("order: %s reset: %v", nodeID(i), err)
+		wait := within(w.t, time.Minute)
+		for wait.Err() == nil && w.hosts[i].node.Load() == n && n.Status().StoreID == was {
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 	return err
 }
