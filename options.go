@@ -37,7 +37,8 @@ type Options struct {
 	// MaxMemory is the number of bytes that entries and their index may take; above it writes are refused with ErrFull, deletions
 	// are not. With Dir it bounds the entries on the disk. LogBytes come on top. 0: no limit.
 	MaxMemory int64
-	// LogBytes is the size of the log that replicas catch up from; one that is further behind gets a delta. Default 16 MiB.
+	// LogBytes is the size of the log that replicas catch up from; one that is further behind gets a delta. With Dir, what is not committed yet
+	// comes on top. Default 16 MiB.
 	LogBytes int64
 	// TombstoneBytes is how much room the marks of deleted keys may take, in memory or with Dir on the disk: they let a replica that was away
 	// catch up by a delta. Default 16 MiB.

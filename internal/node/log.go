@@ -43,7 +43,7 @@ type mark struct {
 
 const markBytes = 8 << 10
 
-// ring is the node's log: a bounded run of chunks that all replicas read from. Sending copies nothing and a further replica
+// ring is the node's log: a run of chunks that all replicas read from, bounded but for what the engine has yet to commit. Sending copies nothing and a further replica
 // costs no buffer: readers take slices of the chunks, which the garbage collector keeps until they are done.
 type ring struct {
 	limit int64
@@ -72,6 +72,7 @@ func (r *ring) ship(lsn cluster.LSN) {
 	defer r.mu.Unlock()
 	if lsn = min(lsn, r.end); lsn > r.shipped {
 		r.shipped = lsn
+		r.trim()
 		r.wake()
 	}
 }
@@ -167,14 +168,26 @@ func (r *ring) room(size int) *chunk {
 	c := &chunk{buf: make([]byte, 0, max(grow, size)), prev: r.end, last: r.end}
 	r.chunks = append(r.chunks, c)
 	r.bytes += int64(cap(c.buf))
-	for r.bytes > r.limit && len(r.chunks) > 1 {
+	r.trim()
+	return c
+}
+
+// trim lets the oldest chunks go. What may not be read yet does not count against the limit, and stays: were it gone before its time, a replica
+// in step would be behind, and get one delta after the other, each up to where the engine is, for as long as that takes to commit.
+func (r *ring) trim() {
+	bytes, first := r.bytes, len(r.chunks)-1
+	for ; first > 0 && r.chunks[first].last > r.shipped && r.chunks[first-1].last > r.shipped; first-- {
+		bytes -= int64(cap(r.chunks[first].buf))
+	}
+	for bytes > r.limit && first > 0 {
 		old := r.chunks[0]
 		r.chunks[0] = nil
 		r.chunks = r.chunks[1:]
+		first--
 		r.bytes -= int64(cap(old.buf))
+		bytes -= int64(cap(old.buf))
 		r.floor = old.last
 	}
-	return c
 }
 
 // await arranges for a value on wake when something is appended, once however often it is called until then: while the log rests,

@@ -110,6 +110,34 @@ func TestRingTrimsWholeChunksAndSaysBehind(t *testing.T) {
 }
 
 // A slice that was read stays what it was, however far the ring moves on.
+// A ring that lets entries go which its engine has not committed yet has a floor above everything that may be read: nobody is ever in step with it.
+func TestRingKeepsWhatMayNotBeReadYet(t *testing.T) {
+	const limit = 64 << 10
+	r := newRing(limit, 0, true)
+	r.openGate(testEpoch, 1)
+	committed := cluster.LSN(0)
+	for range 3 {
+		for range 4 * limit / 1000 {
+			mustAppend(t, r, rec("k", 1000))
+			if floor, shipped := r.bounds(); shipped != committed || floor > shipped {
+				t.Fatalf("entries above %d may be read, up to %d; %d are committed", floor, shipped, committed)
+			}
+		}
+		if r.size() < 4*limit {
+			t.Fatalf("only %d bytes are left of those that may not be read", r.size())
+		}
+		committed = r.last()
+		r.ship(committed)
+		if size := r.size(); size > limit {
+			t.Fatalf("%d bytes are held when all is committed, the limit is %d", size, limit)
+		}
+		floor, _ := r.bounds()
+		if got := drain(t, r, floor, 10<<10); len(got) == 0 || got[len(got)-1] != committed {
+			t.Fatalf("%d entries can be read, not up to %d", len(got), committed)
+		}
+	}
+}
+
 func TestRingReadersKeepWhatTheyHold(t *testing.T) {
 	r := openRing(32<<10, 0, 1)
 	mustAppend(t, r, rec("first", 100))

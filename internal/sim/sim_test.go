@@ -31,6 +31,7 @@ var regressions = []struct {
 	seed  uint64
 	found string
 }{
+	{10092, "a primary's log let go what its disk had yet to commit: a replica got one empty delta after the other, without a pause"},
 	{1567, "writers that a hand-over held looked again without a pause once the reign was fenced, until the driver had said so"},
 	{243, "a primary that had been stopped answered a stale read from its store, before it noticed that its lease was over"},
 }
