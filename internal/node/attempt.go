@@ -87,6 +87,9 @@ func (a *attempt) start() {
 		if !a.inStep.Load() {
 			a.n.retry.failed() // also if it was refused at once: the next one waits
 		}
+		if errors.Is(err, storage.ErrSpoiled) {
+			a.parked.drop() // the next attempt begins anew
+		}
 		a.n.sync.failed(err)
 		a.post(kind, err)
 	}()

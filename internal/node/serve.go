@@ -208,17 +208,20 @@ func (s frameSink) WriteSection(head, body []byte) error {
 	return s.stream.Send(s.ctx, transport.Frame{Head: head, Body: body})
 }
 
-func (n *Node) streamShards(ctx context.Context, stream transport.Stream, s *session, r *round, index uint8) error {
-	var shards []cluster.Shard
-	next := uint8(0)
+// part is the shards of one of the round's streams: neighbours, so that a store that keeps its keys in order can write them as they come.
+func (r *round) part(index uint8) []cluster.Shard {
+	var all []cluster.Shard
 	for i, p := range r.ans.Plans {
 		if p.Stream {
-			if next == index {
-				shards = append(shards, cluster.Shard(i))
-			}
-			next = (next + 1) % r.ans.Streams
+			all = append(all, cluster.Shard(i))
 		}
 	}
+	n, of := int(index), int(r.ans.Streams)
+	return all[len(all)*n/of : len(all)*(n+1)/of]
+}
+
+func (n *Node) streamShards(ctx context.Context, stream transport.Stream, s *session, r *round, index uint8) error {
+	shards := r.part(index)
 	w := checkpoint.NewWriter(frameSink{ctx, stream}, streamTag(s.stamp.Attempt, r.id))
 	err := w.Header(checkpoint.Header{History: r.ans.History, Bytes: -1, Entries: -1, Shards: shards})
 	if err != nil {

@@ -18,6 +18,8 @@ var (
 	ErrHorizon = errors.New("below the horizon")
 	// ErrIncomplete: a staging store that is not one consistent prefix cannot be installed.
 	ErrIncomplete = errors.New("staging is not one consistent prefix")
+	// ErrSpoiled: what a staging store holds is worth nothing any more. Drop it and begin another one.
+	ErrSpoiled = errors.New("staging store is spoiled")
 	// ErrCorrupt: bytes that do not decode, or that do not belong where they came.
 	ErrCorrupt = errors.New("corrupt data")
 	// ErrClosed: the engine was closed.

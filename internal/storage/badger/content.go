@@ -31,7 +31,8 @@ type content struct {
 	seq    uint64 // of the last transaction
 	run    uint64 // number of the last entry in the ring
 	marks  []mark
-	unset  int // runs since the last mark was noted
+	unset  int  // runs since the last mark was noted
+	staged bool // the base is at no LSN yet: a mark would be wrong
 
 	mu        sync.RWMutex
 	fig       figures
@@ -48,11 +49,12 @@ func newContent(s *store, h *Hooks) *content {
 	return &content{store: s, hooks: h, captures: map[*capture]uint64{}, removals: removals{n: 1}}
 }
 
-// format writes the first keys into an empty database.
-func (c *content) format() error {
+// format writes the engine's own keys into a database that holds nothing, or only what the delta says.
+func (c *content) format(d *delta) error {
 	inc := cluster.NewIncarnation()
 	b := c.begin()
 	defer b.discard()
+	b.d = d
 	if err := b.set(contentKey, binary.LittleEndian.AppendUint64([]byte{metaFormat}, uint64(inc))); err != nil {
 		return err
 	}
@@ -279,7 +281,9 @@ func (b *batch) commitBase(lsn cluster.LSN) error {
 	marks := c.marks
 	if c.unset++; c.unset >= marksEvery || b.history != nil {
 		c.unset = 0
-		marks = addMark(slices.Clone(marks), mark{lsn, c.seq + 1})
+		if !c.staged {
+			marks = addMark(slices.Clone(marks), mark{lsn, c.seq + 1})
+		}
 		if err := b.set(marksKey, appendMarks(nil, marks)); err != nil {
 			return err
 		}

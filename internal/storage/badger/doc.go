@@ -24,7 +24,8 @@
 // # Syncs
 //
 // A capture is one pass over a shard's keys at one sequence. A staging store that takes all shards in full is a database in a
-// directory of its own, which becomes the base when the file CURRENT names it. Any other is a file (spool); when it is whole, a
+// directory of its own, which becomes the base when the file CURRENT names it. What comes in the order of the keys, as a capture of this engine
+// sends it, is built into tables at once (builder); from the first thing on that does not, the database goes on with transactions. Any other is a file (spool); when it is whole, a
 // marker in the database decides the install, which is then copied over the base while readers stay where they were, and finished by
 // the next Open if the process dies.
 //

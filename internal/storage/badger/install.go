@@ -35,7 +35,7 @@ func (s *staging) Install(lsn cluster.LSN) error {
 		if err := s.fits(lsn); err != nil {
 			return err
 		}
-		if s.fresh != nil {
+		if s.apart() {
 			return s.installFresh(lsn)
 		}
 		return s.installOver(lsn)
@@ -80,10 +80,17 @@ func (sh *stagedShard) figures(base *shardFigures) (changed, horizon cluster.LSN
 func (s *staging) installFresh(lsn cluster.LSN) error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
+	if err := s.e.checkDisk(); err != nil {
+		return err
+	}
+	if err := s.finishBuild(); err != nil {
+		return err
+	}
 	if err := s.commit(); err != nil {
 		return err
 	}
 	c := s.fresh
+	c.staged = false
 	generation := uint64(1)
 	for i := range s.shards {
 		sd := s.b.d.shard(cluster.Shard(i))

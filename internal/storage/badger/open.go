@@ -167,12 +167,24 @@ func (e *Engine) firstBase() (*content, error) {
 
 // newContent makes an empty database.
 func (e *Engine) newContent(dir string) (*content, error) {
+	return e.makeContent(dir, func(c *content) error { return c.format(newDelta()) })
+}
+
+// openBuilt opens a database that was built, and is the delta to an empty one.
+func (e *Engine) openBuilt(dir string, d *delta) (*content, error) {
+	return e.makeContent(dir, func(c *content) error {
+		c.seq, c.staged = buildSeq, true
+		return c.format(d)
+	})
+}
+
+func (e *Engine) makeContent(dir string, format func(*content) error) (*content, error) {
 	s, err := openStore(dir, e.o.Sync.Mode, e.log, e.stalls)
 	if err != nil {
 		return nil, fmt.Errorf("make a database in %s: %w", e.o.Dir, diskError(e.o.Dir, err))
 	}
 	c := newContent(s, &e.o.Hooks)
-	err = c.format()
+	err = format(c)
 	if err == nil {
 		err = c.syncFiles() // CURRENT may name it before anything else is flushed
 	}

@@ -34,12 +34,12 @@ type stagedShard struct {
 	token      []byte
 }
 
-// direct reports whether what comes goes straight into the fresh database: a full stream does, a delta waits for its end.
-func (sh *stagedShard) direct() bool { return sh.s.fresh != nil && !sh.whole }
+// direct reports whether what comes goes straight into the database: a full stream does, a delta waits for its end.
+func (sh *stagedShard) direct() bool { return sh.s.apart() && !sh.whole }
 
 // drop forgets all content.
 func (sh *stagedShard) drop() error {
-	if sh.s.fresh != nil && sh.full {
+	if sh.s.apart() && sh.full {
 		if err := sh.s.clear(sh.number); err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func (sh *stagedShard) block(data, token []byte) error {
 	}
 	if len(data) > 0 {
 		if sh.direct() {
-			err = sh.s.enter(data, 0)
+			err = sh.s.enterShard(sh.number, data)
 		} else {
 			var seg segment
 			if seg, err = sh.s.spool.append(data, uint64(sh.end)); err == nil {
@@ -170,7 +170,10 @@ func (sh *stagedShard) finish() error {
 	if !sh.streaming {
 		return fmt.Errorf("%w: no stream has begun", storage.ErrIncomplete)
 	}
-	if sh.s.fresh != nil {
+	if sh.s.apart() {
+		if b := sh.s.build.Load(); b != nil {
+			b.end(sh.number)
+		}
 		var buf []byte
 		for _, seg := range sh.segs {
 			var err error

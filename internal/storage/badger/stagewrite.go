@@ -7,6 +7,7 @@ import (
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
+	"github.com/hessonite/kv/internal/storage"
 )
 
 // logRun is how many bytes of the log make a segment of a spool.
@@ -14,9 +15,12 @@ const logRun = 256 << 10
 
 // logRecords takes records of the log in, which are newer than what their shards hold.
 func (s *staging) logRecords(recs []record.Record) error {
-	if s.fresh != nil {
+	if s.apart() {
 		s.writeMu.Lock()
 		defer s.writeMu.Unlock()
+		if err := s.finishBuild(); err != nil {
+			return err
+		}
 		for i := range recs {
 			if err := s.put(&recs[i]); err != nil {
 				return err
@@ -62,11 +66,71 @@ func (s *staging) sealLog() (int, error) {
 	return len(s.log), err
 }
 
-// enter makes a run of verified records a part of the fresh database. Records at or below above, or older than what is there, do not
-// count.
+// make makes the database, to be built. One in memory is not built: it would be gone when that ends.
+func (s *staging) make() (err error) {
+	e := s.e
+	if e.dir.path == "" {
+		s.fresh, err = e.newContent("")
+		if err == nil {
+			s.fresh.staged = true
+			s.b = s.fresh.begin()
+		}
+		return err
+	}
+	b, err := newBuilder(e.storePath(s.name), e.o.Sync.Mode, e.log, e.stalls, &e.o.Hooks)
+	if err != nil {
+		return fmt.Errorf("make a database in %s: %w", e.o.Dir, diskError(e.o.Dir, err))
+	}
+	s.build.Store(b)
+	return nil
+}
+
+// finishBuild ends the building, if it has not ended, and opens what was built. The caller holds writeMu.
+func (s *staging) finishBuild() error {
+	b := s.build.Load()
+	if b == nil {
+		return nil
+	}
+	d, err := b.finish()
+	if err != nil {
+		return s.spoiled("build", err)
+	}
+	if s.fresh, err = s.e.openBuilt(s.e.storePath(s.name), d); err != nil {
+		return s.spoiled("open what was built", err)
+	}
+	s.b = s.fresh.begin()
+	s.build.Store(nil)
+	return nil
+}
+
+// spoiled is an error after which the staging store cannot go on.
+func (s *staging) spoiled(what string, err error) error {
+	return fmt.Errorf("%w: %s in %s: %w", storage.ErrSpoiled, what, s.e.o.Dir, diskError(s.e.o.Dir, err))
+}
+
+// enterShard makes a run of verified records of a shard's first stream a part of the database.
+func (s *staging) enterShard(shard cluster.Shard, data []byte) error {
+	if b := s.build.Load(); b != nil {
+		if err := s.e.checkDisk(); err != nil {
+			return err
+		}
+		switch err := b.add(shard, data); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, errOrder):
+			return s.spoiled("build", err)
+		}
+	}
+	return s.enter(data, 0)
+}
+
+// enter makes a run of verified records a part of the database. Records at or below above, or older than what is there, do not count.
 func (s *staging) enter(data []byte, above cluster.LSN) error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
+	if err := s.finishBuild(); err != nil {
+		return err
+	}
 	for off := 0; off < len(data); {
 		r, n := record.Trusted(data[off:])
 		off += n
@@ -100,7 +164,7 @@ func (s *staging) commit() error {
 		return err
 	}
 	if err := s.b.commitBase(0); err != nil {
-		return fmt.Errorf("stage in %s: %w", s.e.o.Dir, diskError(s.e.o.Dir, err))
+		return s.spoiled("commit", err)
 	}
 	if s.fresh.run%discardEvery == 0 {
 		s.fresh.letGo()
@@ -109,10 +173,13 @@ func (s *staging) commit() error {
 	return nil
 }
 
-// clear drops a shard of the fresh database.
+// clear drops a shard of the database.
 func (s *staging) clear(shard cluster.Shard) error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
+	if err := s.finishBuild(); err != nil {
+		return err
+	}
 	if err := s.commit(); err != nil {
 		return err
 	}
@@ -160,9 +227,12 @@ func (s *staging) end() {
 // discard removes the files. The caller holds life.
 func (s *staging) discard() error {
 	err := s.spool.drop()
-	if s.fresh != nil {
+	switch b := s.build.Load(); {
+	case s.fresh != nil:
 		s.b.discard()
 		err = errors.Join(err, s.fresh.close(), s.fresh.remove())
+	case b != nil:
+		err = errors.Join(err, b.discard(), s.e.o.Hooks.fs().RemoveAll(s.e.storePath(s.name)))
 	}
 	return err
 }

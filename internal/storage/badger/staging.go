@@ -17,8 +17,7 @@ import (
 type staging struct {
 	e     *Engine
 	on    *content // the base that it stands on
-	fresh *content // nil: on top of the base
-	name  string   // of fresh
+	name  string   // of a database of its own; "": on top of the base
 	spool *spool
 
 	life sync.RWMutex // held for writing by what ends the staging store: Install, Drop and the engine's Close
@@ -37,8 +36,11 @@ type staging struct {
 	logBuf  []byte
 	logHeld int64
 
-	writeMu sync.Mutex
-	b       *batch // what is not committed in fresh
+	// A database of its own is built first, for as long as all comes in order, and goes on with transactions.
+	writeMu sync.Mutex // taken before the builder's locks
+	build   atomic.Pointer[builder]
+	fresh   *content // nil while it is built
+	b       *batch   // what is not committed in fresh
 
 	shards [cluster.NumShards]stagedShard
 }
@@ -50,6 +52,9 @@ var _ storage.Staging = (*staging)(nil)
 func (e *Engine) Stage(p storage.StagePlan) (storage.Staging, error) {
 	if e.closed.Load() {
 		return nil, storage.ErrClosed
+	}
+	if err := e.checkDisk(); err != nil {
+		return nil, err
 	}
 	if err := e.stageRoom(p.Bytes); err != nil {
 		return nil, err
@@ -67,18 +72,20 @@ func (e *Engine) Stage(p storage.StagePlan) (storage.Staging, error) {
 	}
 	var err error
 	if s.spool, err = newSpool(e.dir); err != nil {
-		return nil, err
+		return nil, diskError(e.o.Dir, err)
 	}
 	if full {
 		s.name = e.dir.newName(storePrefix)
-		if s.fresh, err = e.newContent(e.storePath(s.name)); err != nil {
+		if err := s.make(); err != nil {
 			return nil, errors.Join(err, s.spool.drop())
 		}
-		s.b = s.fresh.begin()
 	}
 	e.stagings.add(s)
 	return s, nil
 }
+
+// apart reports whether this is a database of its own.
+func (s *staging) apart() bool { return s.name != "" }
 
 // stageRoom reports ErrFull if so many bytes have no room beside the base.
 func (e *Engine) stageRoom(bytes int64) error {
@@ -149,7 +156,7 @@ func (s *staging) spread() {
 
 // writing runs f. A fresh database may hold it up for ever: then it is given up, and the staging store with it.
 func (s *staging) writing(f func() error) error {
-	if s.fresh == nil {
+	if !s.apart() {
 		return f()
 	}
 	if s.stuck.Load() != nil {

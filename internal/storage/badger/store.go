@@ -29,8 +29,8 @@ type store struct {
 	pins     pins
 }
 
-func openStore(dir string, sync SyncMode, log hclog.Logger, st *stalls) (*store, error) {
-	opts := badger.DefaultOptions(dir).
+func databaseOptions(dir string, sync SyncMode, log hclog.Logger, st *stalls) badger.Options {
+	return badger.DefaultOptions(dir).
 		WithInMemory(dir == "").
 		WithLogger(logger{log.Named("badger"), st}).
 		WithMetricsEnabled(false).
@@ -50,7 +50,10 @@ func openStore(dir string, sync SyncMode, log hclog.Logger, st *stalls) (*store,
 		WithVerifyValueChecksum(true).
 		WithChecksumVerificationMode(options.NoVerification). // Badger takes a bad block for an absent key: verify.go looks before
 		WithNumVersionsToKeep(1)
-	db, err := badger.OpenManaged(opts)
+}
+
+func openStore(dir string, sync SyncMode, log hclog.Logger, st *stalls) (*store, error) {
+	db, err := badger.OpenManaged(databaseOptions(dir, sync, log, st))
 	if err != nil {
 		return nil, err
 	}
