@@ -58,7 +58,7 @@ var lintDirect = map[string]string{
 	"github.com/hashicorp/raft":         "cluster/consensus; compiled only by who imports it",
 	"github.com/tidwall/btree":          "the order of keys in memory",
 	"go.etcd.io/bbolt":                  "cluster/consensus: Raft's log",
-	"golang.org/x/sync":                 "errgroup",
+	"golang.org/x/sync":                 "errgroup, semaphore",
 	"golang.org/x/sys":                  "a clock that runs through suspend",
 	"github.com/anishathalye/porcupine": "tests: linearizability",
 	"pgregory.net/rapid":                "tests: properties",

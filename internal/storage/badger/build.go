@@ -2,6 +2,7 @@ package badger
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"maps"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4/pb"
 	"github.com/dgraph-io/ristretto/v2/z"
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
@@ -21,10 +23,10 @@ import (
 //
 // Nothing else uses the database meanwhile, nor can it be read: StreamWriter, which begins by emptying it, is for nothing but this.
 type builder struct {
-	db     *badger.DB
-	sw     *badger.StreamWriter
-	hooks  *Hooks
-	inTurn sync.RWMutex // held for writing when the building ends
+	db    *badger.DB
+	sw    *badger.StreamWriter
+	hooks *Hooks
+	share *semaphore.Weighted // all of it is taken when the building ends; no lock, since one waits for the disk
 
 	mu     sync.Mutex
 	err    error // the building failed
@@ -57,6 +59,8 @@ const (
 	buildTable = 512 << 10
 	// buildBuffer is more than a block of a stream takes, unless it holds a long value.
 	buildBuffer = 256 << 10
+	// buildShares is more than how many write at a time.
+	buildShares = 1 << 20
 )
 
 // errOrder says that something cannot be built in.
@@ -67,7 +71,7 @@ func newBuilder(dir string, sync SyncMode, log hclog.Logger, st *stalls, hooks *
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{db: db, sw: db.NewStreamWriter(), hooks: hooks}
+	b := &builder{db: db, sw: db.NewStreamWriter(), hooks: hooks, share: semaphore.NewWeighted(buildShares)}
 	if err := b.sw.Prepare(); err != nil {
 		return nil, errors.Join(err, b.discard())
 	}
@@ -115,8 +119,8 @@ func (b *builder) end(shard cluster.Shard) {
 
 // add builds a run of verified records of a shard in: all of them, or, with errOrder, none.
 func (b *builder) add(shard cluster.Shard, data []byte) error {
-	b.inTurn.RLock()
-	defer b.inTurn.RUnlock()
+	_ = b.share.Acquire(context.Background(), 1) // fails with the context only
+	defer b.share.Release(1)
 	r, err := b.run(shard)
 	if err != nil {
 		return err
@@ -212,8 +216,8 @@ func (b *builder) fail(err error) error {
 
 // finish ends the building and closes the database. What it holds is the delta to an empty one.
 func (b *builder) finish() (*delta, error) {
-	b.inTurn.Lock()
-	defer b.inTurn.Unlock()
+	_ = b.share.Acquire(context.Background(), buildShares)
+	defer b.share.Release(buildShares)
 	if b.ended {
 		return nil, b.fail(errors.New("it was finished, and could not be opened"))
 	}

@@ -78,8 +78,8 @@ func (sh *stagedShard) figures(base *shardFigures) (changed, horizon cluster.LSN
 
 // installFresh makes the fresh database the base.
 func (s *staging) installFresh(lsn cluster.LSN) error {
-	s.writeMu.Lock()
-	defer s.writeMu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	if err := s.e.checkDisk(); err != nil {
 		return err
 	}

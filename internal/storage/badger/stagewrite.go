@@ -16,8 +16,8 @@ const logRun = 256 << 10
 // logRecords takes records of the log in, which are newer than what their shards hold.
 func (s *staging) logRecords(recs []record.Record) error {
 	if s.apart() {
-		s.writeMu.Lock()
-		defer s.writeMu.Unlock()
+		s.turn <- struct{}{}
+		defer func() { <-s.turn }()
 		if err := s.finishBuild(); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (s *staging) make() (err error) {
 	return nil
 }
 
-// finishBuild ends the building, if it has not ended, and opens what was built. The caller holds writeMu.
+// finishBuild ends the building, if it has not ended, and opens what was built. It is the caller's turn.
 func (s *staging) finishBuild() error {
 	b := s.build.Load()
 	if b == nil {
@@ -126,8 +126,8 @@ func (s *staging) enterShard(shard cluster.Shard, data []byte) error {
 
 // enter makes a run of verified records a part of the database. Records at or below above, or older than what is there, do not count.
 func (s *staging) enter(data []byte, above cluster.LSN) error {
-	s.writeMu.Lock()
-	defer s.writeMu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	if err := s.finishBuild(); err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (s *staging) enter(data []byte, above cluster.LSN) error {
 	return nil
 }
 
-// put adds a record to the transaction in the making, and commits that when it is full. The caller holds writeMu.
+// put adds a record to the transaction in the making, and commits that when it is full. It is the caller's turn.
 func (s *staging) put(r *record.Record) error {
 	ch := newChange(r.LSN, r)
 	if !s.b.fits(1, s.fresh.cost(ch.key, ch.value), int64(len(ch.value))) || s.b.size > maxRun {
@@ -155,7 +155,7 @@ func (s *staging) put(r *record.Record) error {
 	return s.b.put(&ch, true)
 }
 
-// commit commits what was put. The caller holds writeMu.
+// commit commits what was put. It is the caller's turn.
 func (s *staging) commit() error {
 	if s.b.count == 1 {
 		return nil
@@ -175,8 +175,8 @@ func (s *staging) commit() error {
 
 // clear drops a shard of the database.
 func (s *staging) clear(shard cluster.Shard) error {
-	s.writeMu.Lock()
-	defer s.writeMu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	if err := s.finishBuild(); err != nil {
 		return err
 	}

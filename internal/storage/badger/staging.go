@@ -25,7 +25,7 @@ type staging struct {
 	// stuck is closed when what was given up, because the disk stalled, has ended.
 	stuck atomic.Pointer[<-chan struct{}]
 
-	mu      sync.Mutex // orders Begin of different shards
+	mu      sync.Mutex
 	history cluster.History
 	// level, if not zero, is the LSN at which all shards are: a log record was applied that was above all of them. The
 	// shards' own figures are brought up to date before they are used singly.
@@ -37,10 +37,10 @@ type staging struct {
 	logHeld int64
 
 	// A database of its own is built first, for as long as all comes in order, and goes on with transactions.
-	writeMu sync.Mutex // taken before the builder's locks
-	build   atomic.Pointer[builder]
-	fresh   *content // nil while it is built
-	b       *batch   // what is not committed in fresh
+	turn  chan struct{} // holds the token of whoever writes, or ends the building; no mutex, since it waits for the disk
+	build atomic.Pointer[builder]
+	fresh *content // nil while it is built
+	b     *batch   // what is not committed in fresh
 
 	shards [cluster.NumShards]stagedShard
 }
@@ -59,7 +59,7 @@ func (e *Engine) Stage(p storage.StagePlan) (storage.Staging, error) {
 	if err := e.stageRoom(p.Bytes); err != nil {
 		return nil, err
 	}
-	s := &staging{e: e, on: e.cur.Load(), history: p.History}
+	s := &staging{e: e, on: e.cur.Load(), history: p.History, turn: make(chan struct{}, 1)}
 	full := true
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -177,12 +177,12 @@ func (s *staging) Begin(shard cluster.Shard, kind storage.StageKind, lsn, horizo
 func (s *staging) begin(shard cluster.Shard, kind storage.StageKind, lsn, horizon cluster.LSN, resume bool) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err := s.usable(); err != nil {
 		return err
 	}
+	s.mu.Lock()
 	s.spread()
+	s.mu.Unlock()
 	if err := s.shards[shard].begin(kind, lsn, horizon, resume); err != nil {
 		return fmt.Errorf("begin shard %d: %w", shard, err)
 	}
