@@ -20,8 +20,10 @@ func syncWorks() []work {
 			lanes: []lane{
 				{"kv TCP", func(ctx context.Context, e *env) (figures, error) { return syncKV(ctx, e, true, s.entries, s.size) }},
 				{"kv in process", func(ctx context.Context, e *env) (figures, error) { return syncKV(ctx, e, false, s.entries, s.size) }},
+				{"redis", func(ctx context.Context, e *env) (figures, error) { return redisSync(ctx, e, s.entries, s.size) }},
 			},
 			targets: []target{
+				{text: s.name + " over TCP beside Redis", of: ref{s.name, "kv TCP", "entries/s"}, per: ref{s.name, "redis", "entries/s"}, limit: 4},
 				{text: "in process beside TCP", of: ref{s.name, "kv in process", "entries/s"}, per: ref{s.name, "kv TCP", "entries/s"}, limit: 1.3},
 			},
 		}

@@ -321,13 +321,20 @@ func (n *Node) appendLocked(r *reign, ops []Op, sc *scratch) (lsn, seen cluster.
 	if s == nil || s.reign != r || !ownsAll(s.slots, ops) {
 		return 0, 0, both(ErrNoOwner, errGateClosed)
 	}
-	now := n.wall()
+	now := int64(0)
 	sc.reset()
 	size, deletes := 0, true
 	for i := range ops {
 		op := &ops[i]
-		cur, ok := n.lookLocked(op, sc)
-		seen = max(seen, cur.LSN)
+		if now == 0 && (!op.blind() || op.TTL != 0) {
+			now = n.wall()
+		}
+		var cur storage.Entry
+		ok := false
+		if !op.blind() || n.disk != nil { // an engine on disk has to look in any case, and better here than when it commits
+			cur, ok = n.lookLocked(op, sc)
+			seen = max(seen, cur.LSN)
+		}
 		alive := ok && !cur.Tombstone && (cur.ExpiresAt == 0 || cur.ExpiresAt > now)
 		if err := n.check(r, op, cur, alive); err != nil {
 			if expired(cur, ok, alive) {
@@ -416,6 +423,9 @@ func (n *Node) lookLocked(op *Op, sc *scratch) (storage.Entry, bool) {
 	}
 	return n.engine.Current(op.slot, op.Key)
 }
+
+// blind reports whether the operation does the same whatever its key holds.
+func (op *Op) blind() bool { return op.Kind == OpSet && op.Cond == CondNone && !op.KeepTTL }
 
 // check holds an operation's condition against what its key holds.
 func (n *Node) check(r *reign, op *Op, cur storage.Entry, alive bool) error {
