@@ -2,6 +2,7 @@ package badger
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/hessonite/kv/cluster"
@@ -20,6 +21,7 @@ func (e *Engine) committer() {
 	for {
 		e.queue.tellFault()
 		for e.run() {
+			runtime.Gosched()
 			select {
 			case job := <-e.work: // not only when there is nothing else to do
 				job()
@@ -30,6 +32,8 @@ func (e *Engine) committer() {
 		}
 		select {
 		case <-e.wake:
+			// Writers that the last run has woken are about to come back: they get their turn first, and share the next one.
+			runtime.Gosched()
 		case <-e.whenFull():
 			_ = e.checkDisk() // as long as nothing is taken in nothing is committed, which would tell
 		case job := <-e.work:
