@@ -80,10 +80,11 @@ func (n *Node) forwardGet(ctx context.Context, slot cluster.Slot, key []byte, o 
 		return Item{}, err
 	}
 	o.hops++
-	var e encoder
+	e := newRequest(len(key))
 	e.readOptions(o)
 	e.bytes(key)
-	d, err := n.call(ctx, t, reqGet, e.b)
+	d, err := n.call(ctx, t, reqGet, e)
+	defer d.release()
 	if err != nil {
 		return Item{}, err
 	}
@@ -108,12 +109,13 @@ func (n *Node) forwardWrite(ctx context.Context, ops []Op, o WriteOptions) (clus
 	if err != nil {
 		return cluster.Version{}, err
 	}
-	var e encoder
+	e := newRequest(opsSize(ops) + opWire*len(ops))
 	e.bool(o.Local)
 	e.u8(o.hops + 1)
 	e.ops(ops)
-	d, err := n.call(ctx, t, reqWrite, e.b)
-	if d == nil {
+	d, err := n.call(ctx, t, reqWrite, e)
+	defer d.release()
+	if !d.came {
 		return cluster.Version{}, err
 	}
 	v := d.version()
@@ -129,14 +131,14 @@ func (n *Node) forwardScan(ctx context.Context, prefix []byte, slot, last int, a
 		return Page{}, err
 	}
 	o.hops++
-	var e encoder
+	e := newRequest(len(prefix) + len(after))
 	e.readOptions(o)
 	e.bytes(prefix)
 	e.u16(uint16(slot))
 	e.u16(uint16(last))
 	e.bytes(after)
 	e.u16(uint16(limit))
-	d, err := n.call(ctx, t, reqScan, e.b)
+	d, err := n.call(ctx, t, reqScan, e) // it is not released: the items are parts of it
 	if err != nil {
 		return Page{}, err
 	}
@@ -156,34 +158,54 @@ func (n *Node) forwardScan(ctx context.Context, prefix []byte, slot, last int, a
 	return p, nil
 }
 
-// call sends a request and waits for its answer. With a non-nil decoder the answer's fields follow, also beside an error.
-func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte) (*decoder, error) {
+// requestHead is the length of a request's head: kind, time that is left, version of the view that it goes by, ID.
+const requestHead = 1 + 8 + 8 + 8
+
+// newRequest has room for a head and for a body with so many bytes of keys and values.
+func newRequest(size int) *encoder {
+	return &encoder{b: make([]byte, requestHead, requestHead+64+size)}
+}
+
+// answered is what came back, and the frame that it came in.
+type answered struct {
+	decoder
+	frame transport.Frame
+	came  bool
+}
+
+// release gives the frame back. Nothing that was decoded may be used afterwards.
+func (a *answered) release() { a.frame.Release() }
+
+// call sends a request and waits for its answer. If that is there its fields follow, also beside an error.
+func (n *Node) call(ctx context.Context, t target, kind requestKind, e *encoder) (d answered, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err // not a byte of it was sent
+		return d, err // not a byte of it was sent
 	}
 	c, err := n.clients.get(ctx, t)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w: dial node %q: %w", ErrNoOwner, errNotThere, t.node, err)
+		return d, fmt.Errorf("%w: %w: dial node %q: %w", ErrNoOwner, errNotThere, t.node, err)
 	}
-	var e encoder
-	e.u8(uint8(kind))
 	timeout := time.Duration(0)
 	if dl, ok := ctx.Deadline(); ok {
 		if timeout = time.Until(dl); timeout <= 0 {
-			return nil, context.DeadlineExceeded // the context itself may notice a moment later
+			return d, context.DeadlineExceeded // the context itself may notice a moment later
 		}
 	}
-	e.u64(uint64(timeout))
-	e.u64(n.routes.Load().version)
-	w := &reply{ch: make(chan *decoder, 1)}
-	if err := c.send(ctx, w, e.b, body); err != nil {
-		return nil, err
+	h := encoder{b: e.b[:0:requestHead]}
+	h.u8(uint8(kind))
+	h.u64(uint64(timeout))
+	h.u64(n.routes.Load().version)
+	w := c.reply()
+	if err := c.send(ctx, w, h, e.b[requestHead:]); err != nil {
+		return d, err
 	}
 	select {
-	case d := <-w.ch:
-		if d == nil {
-			return nil, lost(kind, t, c.err)
+	case <-w.done:
+		if !w.came {
+			return d, lost(kind, t, c.err)
 		}
+		d.frame, d.b, d.came = w.frame, w.frame.Body, true
+		c.spare.Put(w)
 		if d.bool() {
 			return d, nil
 		}
@@ -197,9 +219,9 @@ func (n *Node) call(ctx context.Context, t target, kind requestKind, body []byte
 	case <-ctx.Done():
 		c.forget(w)
 		if kind == reqWrite {
-			return nil, both(ErrUnconfirmed, ctx.Err())
+			return d, both(ErrUnconfirmed, ctx.Err())
 		}
-		return nil, ctx.Err()
+		return d, ctx.Err()
 	}
 }
 
@@ -229,11 +251,24 @@ type client struct {
 	mu      sync.Mutex
 	next    uint64
 	pending map[uint64]*reply
+	spare   sync.Pool // of *reply; the client's own, since a channel belongs to the testing/synctest bubble that it was made in
 }
 
+// reply is where an answer is waited for.
 type reply struct {
-	id uint64
-	ch chan *decoder // nil: lost
+	id    uint64
+	done  chan struct{} // has room for one
+	frame transport.Frame
+	came  bool // otherwise it is lost
+}
+
+// reply is a new or a used one.
+func (c *client) reply() *reply {
+	if w, ok := c.spare.Get().(*reply); ok {
+		w.frame, w.came = transport.Frame{}, false
+		return w
+	}
+	return &reply{done: make(chan struct{}, 1)}
 }
 
 func (c *clients) get(ctx context.Context, t target) (*client, error) {
@@ -319,7 +354,7 @@ func (c *client) run(ctx context.Context) {
 	c.err = err
 	close(c.gone)
 	for _, w := range c.pending {
-		w.ch <- nil
+		w.done <- struct{}{}
 	}
 	c.pending = nil
 	c.mu.Unlock()
@@ -341,13 +376,14 @@ func (c *client) receive(ctx context.Context) error {
 		delete(c.pending, id)
 		c.mu.Unlock()
 		if w != nil {
-			w.ch <- &decoder{b: f.Body}
+			w.frame, w.came = f, true
+			w.done <- struct{}{}
 		}
 	}
 }
 
 // send queues a request. An error says that not a byte of it was sent.
-func (c *client) send(ctx context.Context, w *reply, head, body []byte) error {
+func (c *client) send(ctx context.Context, w *reply, head encoder, body []byte) error {
 	c.mu.Lock()
 	if c.pending == nil {
 		c.mu.Unlock()
@@ -357,10 +393,9 @@ func (c *client) send(ctx context.Context, w *reply, head, body []byte) error {
 	w.id = c.next
 	c.pending[w.id] = w
 	c.mu.Unlock()
-	e := encoder{b: head}
-	e.u64(w.id)
+	head.u64(w.id)
 	select {
-	case c.out <- transport.Frame{Head: e.b, Body: body}:
+	case c.out <- transport.Frame{Head: head.b, Body: body}:
 		return nil
 	case <-c.gone:
 		return fmt.Errorf("%w: %w", ErrNoOwner, c.err)

@@ -11,6 +11,7 @@ import (
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/alloc"
 	"github.com/hessonite/kv/internal/record"
+	"github.com/hessonite/kv/transport"
 )
 
 // fuzzFrugal fails if f allocates more than a small multiple of the bytes that came, whatever lengths they announce, beside what is
@@ -136,19 +137,19 @@ func FuzzRequest(f *testing.F) {
 	n := bareNode()
 	n.routes.Store(&routes{version: math.MaxUint64}) // so that no request comes from a later view, which is waited for
 	f.Fuzz(func(t *testing.T, head, body []byte) {
-		var id, answer []byte
+		var answer transport.Frame
 		var err error
-		fuzzFrugal(t, len(head)+len(body), func() { id, answer, err = n.answerRequest(t.Context(), frame(head, body)) })
+		fuzzFrugal(t, len(head)+len(body), func() { answer, err = n.answerRequest(t.Context(), frame(head, body)) })
 		if err != nil {
 			if !errors.Is(err, errWire) {
 				t.Fatalf("an error of no type: %v", err)
 			}
 			return
 		}
-		if len(id) != 8 {
-			t.Fatalf("the answer's head has %d bytes", len(id))
+		if len(answer.Head) != 8 {
+			t.Fatalf("the answer's head has %d bytes", len(answer.Head))
 		}
-		d := decoder{b: answer}
+		d := decoder{b: answer.Body}
 		if d.bool() {
 			return
 		}

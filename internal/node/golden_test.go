@@ -236,11 +236,11 @@ func goldenRequests(t *testing.T, line func(string, []byte)) {
 		var asked, answered transport.Frame
 		_, _ = goldenAsk(t, x, func(f transport.Frame) transport.Frame {
 			asked = f
-			head, body, err := server.answerRequest(t.Context(), f)
+			got, err := server.answerRequest(t.Context(), f)
 			if err != nil {
 				t.Errorf("%s: %v", x.name, err)
 			}
-			answered = frame(head, steady(t, server, body))
+			answered = frame(got.Head, steady(t, server, got.Body))
 			return answered
 		})
 		line(x.name+", head", asked.Head)
@@ -315,9 +315,9 @@ func TestGoldenRequests(t *testing.T) {
 		server := goldenServer(t)
 		defer server.Close()
 		for _, x := range goldenExchanges() {
-			head, body, err := server.answerRequest(t.Context(), frame(was[x.name+", head"], was[x.name+", body"]))
-			if err != nil || !bytes.Equal(head, was[x.name+", answer's head"]) || !bytes.Equal(steady(t, server, body), was[x.name+", answer"]) {
-				t.Errorf("%s is answered %x, %x, %v", x.name, head, body, err)
+			f, err := server.answerRequest(t.Context(), frame(was[x.name+", head"], was[x.name+", body"]))
+			if err != nil || !bytes.Equal(f.Head, was[x.name+", answer's head"]) || !bytes.Equal(steady(t, server, f.Body), was[x.name+", answer"]) {
+				t.Errorf("%s is answered %x, %x, %v", x.name, f.Head, f.Body, err)
 			}
 			got, err := goldenAsk(t, x, func(transport.Frame) transport.Frame {
 				return frame(was[x.name+", answer's head"], was[x.name+", answer"])

@@ -163,6 +163,9 @@ func (d *decoder) readOptions() (o ReadOptions) {
 	return o
 }
 
+// opWire is about how long an operation is beside its key and values.
+const opWire = 64
+
 func (e *encoder) ops(ops []Op) {
 	e.uvar(uint64(len(ops)))
 	for i := range ops {

@@ -135,11 +135,11 @@ func TestRequestsOutOfRange(t *testing.T) {
 		"no limit":      frame(head(reqScan), scan(0, 1, 0)),
 		"limit too big": frame(head(reqScan), scan(0, 1, pageItems+1)),
 	} {
-		if _, _, err := n.answerRequest(t.Context(), f); !errors.Is(err, errWire) {
+		if _, err := n.answerRequest(t.Context(), f); !errors.Is(err, errWire) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := n.answerRequest(t.Context(), frame(head(reqScan), scan(0, 1, pageItems))); err != nil {
+	if _, err := n.answerRequest(t.Context(), frame(head(reqScan), scan(0, 1, pageItems))); err != nil {
 		t.Errorf("a request in range: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,38 +36,85 @@ func (n *Node) serveRequests(stream transport.Stream) {
 			}
 		}
 	})
-	slots := make(chan struct{}, maxServed)
+	w := workers{jobs: make(chan transport.Frame), run: func(f transport.Frame) {
+		answer, err := n.answerRequest(ctx, f)
+		f.Release()
+		if err != nil {
+			n.log.Warn("a peer sent a malformed request", "peer", stream.Peer().ID, "error", err)
+			stream.Close()
+			n.served.end()
+			return
+		}
+		select {
+		case out <- answer:
+		case <-ctx.Done():
+			n.served.end()
+		}
+	}}
 	for {
 		f, err := stream.Recv(ctx)
 		if err != nil {
 			break
 		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			continue // Recv will say so
-		}
 		n.served.begin()
-		wg.Go(func() {
-			defer func() { <-slots }()
-			head, body, err := n.answerRequest(ctx, f)
-			if err != nil {
-				n.log.Warn("a peer sent a malformed request", "peer", stream.Peer().ID, "error", err)
-				stream.Close()
-				n.served.end()
-				return
-			}
-			select {
-			case out <- transport.Frame{Head: head, Body: body}:
-			case <-ctx.Done():
-				n.served.end()
-			}
-		})
+		if !w.give(ctx, &wg, f) {
+			n.served.end()
+		}
 	}
 	cancel()
 	wg.Wait()
 	for range len(out) {
 		n.served.end()
+	}
+}
+
+// workers carry the requests of one stream out. They stay for a while, since a goroutine that is new has to grow its stack first.
+type workers struct {
+	jobs chan transport.Frame // without room: what goes in is taken by somebody who waits
+	run  func(transport.Frame)
+	n    atomic.Int32
+	idle atomic.Int32
+}
+
+// idleWorkers is how many workers wait for further requests of a stream.
+const idleWorkers = 32
+
+// give hands a request to a worker; false when ctx has ended.
+func (w *workers) give(ctx context.Context, wg *sync.WaitGroup, f transport.Frame) bool {
+	select {
+	case w.jobs <- f:
+		return true
+	default:
+	}
+	if w.n.Load() < maxServed { // only who calls this makes it more
+		w.n.Add(1)
+		wg.Go(func() {
+			defer w.n.Add(-1)
+			w.work(ctx, f)
+		})
+		return true
+	}
+	select {
+	case w.jobs <- f:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (w *workers) work(ctx context.Context, f transport.Frame) {
+	for {
+		w.run(f)
+		if w.idle.Add(1) > idleWorkers { // the others will do
+			w.idle.Add(-1)
+			return
+		}
+		select {
+		case f = <-w.jobs:
+			w.idle.Add(-1)
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -128,11 +176,11 @@ func (s *served) drain(ctx context.Context) {
 }
 
 // answerRequest carries a forwarded request out.
-func (n *Node) answerRequest(ctx context.Context, f transport.Frame) (head, body []byte, err error) {
+func (n *Node) answerRequest(ctx context.Context, f transport.Frame) (transport.Frame, error) {
 	h := decoder{b: f.Head}
 	kind, timeout, version, id := requestKind(h.u8()), time.Duration(h.u64()), h.u64(), h.u64()
 	if err := h.end(); err != nil {
-		return nil, nil, err
+		return transport.Frame{}, err
 	}
 	if timeout > 0 {
 		var cancel context.CancelFunc
@@ -140,30 +188,30 @@ func (n *Node) answerRequest(ctx context.Context, f transport.Frame) (head, body
 		defer cancel()
 	}
 	n.catchUp(ctx, version)
-	var e encoder
+	e := encoder{b: make([]byte, 0, answerRoom)}
 	e.u64(id)
-	head = e.b
-	e = encoder{}
 	d := decoder{b: f.Body}
-	if n.served.refuse.Load() {
+	var err error
+	switch {
+	case n.served.refuse.Load():
 		e.outcome(ErrClosed)
 		if kind == reqWrite {
 			e.version(cluster.Version{})
 		}
-		return head, e.b, nil
-	}
-	switch kind {
-	case reqGet:
+	case kind == reqGet:
 		err = n.answerGet(ctx, &d, &e)
-	case reqWrite:
+	case kind == reqWrite:
 		err = n.answerWrite(ctx, &d, &e)
-	case reqScan:
+	case kind == reqScan:
 		err = n.answerScan(ctx, &d, &e)
 	default:
 		err = fmt.Errorf("%w: request of kind %d", errWire, kind)
 	}
-	return head, e.b, err
+	return transport.Frame{Head: e.b[:8:8], Body: e.b[8:]}, err
 }
+
+// answerRoom holds most answers, and the head before them.
+const answerRoom = 64
 
 // catchUp waits, for a while, until this node knows the view that a request was sent here by. Without that it would send the request back.
 func (n *Node) catchUp(ctx context.Context, version uint64) {
@@ -192,6 +240,7 @@ func (n *Node) answerGet(ctx context.Context, d *decoder, e *encoder) error {
 	it, err := n.Get(ctx, key, nil, o)
 	if e.outcome(err) {
 		it.Key = nil
+		e.b = slices.Grow(e.b, len(it.Value)+answerRoom)
 		e.item(&it)
 	}
 	return nil
