@@ -14,7 +14,7 @@ import (
 
 // works are all that can be measured, in the order of the report.
 func works() []work {
-	return slices.Concat(machineWorks(), syncWorks(), writeWorks(), forwardWorks(), catchupWorks(), memoryWorks())
+	return slices.Concat(machineWorks(), syncWorks(), catchupWorks(), diskWorks(), writeWorks(), latencyWorks(), forwardWorks(), scanWorks(), memoryWorks(), growthWorks())
 }
 
 func main() {
