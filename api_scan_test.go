@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,6 +113,38 @@ func TestScanAfterAndLimit(t *testing.T) {
 			t.Fatalf("limit 0 yields %d keys", len(got))
 		}
 	})
+}
+
+// A prefix that holds a tag is looked for in one slot, wherever the cursor is.
+func TestScanOfATag(t *testing.T) {
+	ctx := t.Context()
+	n := standalone(t)
+	all := fillForScan(t, ctx, n)
+	const prefix = "b:{tag}1"
+	var want []string
+	for _, k := range all {
+		if strings.HasPrefix(k, prefix) {
+			want = append(want, k)
+		}
+	}
+	before, behind := "", "" // keys of other slots
+	for _, k := range all {
+		if !strings.HasPrefix(k, "b:") {
+			if cluster.KeySlot([]byte(k)) < cluster.KeySlot([]byte(prefix)) {
+				before = k
+			} else {
+				behind = k
+			}
+		}
+	}
+	for _, c := range []struct {
+		after string
+		want  []string
+	}{{"", want}, {before, want}, {want[2], want[3:]}, {want[len(want)-1], nil}, {behind, nil}} {
+		if got := keysOf(scan(t, ctx, n, prefix, kv.After([]byte(c.after)))); !slices.Equal(got, c.want) {
+			t.Errorf("after %q: %q, want %q", c.after, got, c.want)
+		}
+	}
 }
 
 func TestScanInSlot(t *testing.T) {

@@ -47,11 +47,25 @@ func crc16(p []byte) uint16 {
 // first one, a '}', and there is something between the first '{' and the first '}' after it, only that tag is hashed, so
 // that keys with one tag share a slot. This is Redis Cluster's rule. It does not allocate.
 func KeySlot(key []byte) Slot {
-	if open := bytes.IndexByte(key, '{'); open >= 0 {
-		tag := key[open+1:]
-		if end := bytes.IndexByte(tag, '}'); end > 0 {
-			key = tag[:end]
-		}
+	if tag, ok := keyTag(key); ok {
+		key = tag
 	}
 	return Slot(crc16(key) % NumSlots)
+}
+
+// PrefixSlot is the slot of all keys with a prefix, if there is such a one: if the prefix holds the tag that decides it. It does not allocate.
+func PrefixSlot(prefix []byte) (Slot, bool) {
+	tag, ok := keyTag(prefix)
+	return Slot(crc16(tag) % NumSlots), ok
+}
+
+// keyTag is what is between the first '{' and the first '}' after it, unless that is nothing.
+func keyTag(key []byte) (tag []byte, ok bool) {
+	if open := bytes.IndexByte(key, '{'); open >= 0 {
+		tag = key[open+1:]
+		if end := bytes.IndexByte(tag, '}'); end > 0 {
+			return tag[:end], true
+		}
+	}
+	return nil, false
 }

@@ -79,3 +79,39 @@ func BenchmarkKeySlot(b *testing.B) {
 		})
 	}
 }
+
+func TestPrefixSlot(t *testing.T) {
+	const letters = "{}ab"
+	some := func(n int) (s []byte) {
+		for ; n > 0; n /= 5 {
+			if n%5 > 0 {
+				s = append(s, letters[n%5-1])
+			}
+		}
+		return s
+	}
+	told := 0
+	for i := range 5 * 5 * 5 * 5 {
+		prefix := some(i)
+		slot, ok := PrefixSlot(prefix)
+		if ok {
+			told++
+		}
+		differ := false
+		for j := range 5 * 5 * 5 * 5 {
+			key := append(bytes.Clone(prefix), some(j)...)
+			switch got := KeySlot(key); {
+			case ok && got != slot:
+				t.Fatalf("%q is in slot %d, its prefix %q in %d", key, got, prefix, slot)
+			case got != KeySlot(prefix):
+				differ = true
+			}
+		}
+		if !ok && !differ {
+			t.Fatalf("all keys with the prefix %q are in one slot", prefix)
+		}
+	}
+	if told == 0 {
+		t.Fatal("no prefix has a slot")
+	}
+}

@@ -295,8 +295,15 @@ func (n *Node) Scan(ctx context.Context, prefix []byte, o ScanOptions, yield fun
 	slot, last, after := 0, cluster.NumSlots-1, o.After
 	if o.Slot >= 0 {
 		slot, last = o.Slot, o.Slot
-	} else if len(after) > 0 {
-		slot = int(cluster.KeySlot(after))
+	} else {
+		if len(after) > 0 {
+			slot = int(cluster.KeySlot(after))
+		}
+		if only, ok := cluster.PrefixSlot(prefix); ok { // the others hold nothing with that prefix
+			if last = int(only); slot < last {
+				slot, after = last, nil
+			}
+		}
 	}
 	left := o.Limit
 	for slot <= last {
