@@ -295,6 +295,13 @@ func (g *reign) wait(ctx context.Context, lsn cluster.LSN) error {
 	return g.await(ctx, lsn, &g.waiters)
 }
 
+// waited reports whether somebody waits for the commit point.
+func (g *reign) waited() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.waiters) > 0
+}
+
 // waitHere returns when this node's own store holds lsn for good. Its errors match ErrUnconfirmed.
 func (g *reign) waitHere(ctx context.Context, lsn cluster.LSN) error {
 	if !g.durable {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,13 @@ import (
 	"github.com/hessonite/kv/transport"
 )
 
-// checkpointStreams is how many streams carry the shards of one round side by side.
+// checkpointStreams is how many streams carry the shards of one round side by side, at most.
 const checkpointStreams = 2
+
+// streams is how many they are here. Each keeps a processor busy, and half of them are for others.
+func streams() uint8 {
+	return uint8(min(max(runtime.GOMAXPROCS(0)/2, 1), checkpointStreams))
+}
 
 // round is what one answer promised to stream. The replica opens the streams.
 type round struct {
@@ -80,7 +86,7 @@ func (n *Node) decide(s *session, o *offer) *answer {
 			*p = plan{Kind: storage.StageFull, Stream: true}
 		}
 		if p.Stream {
-			a.Streams = checkpointStreams
+			a.Streams = streams()
 			if p.Kind == storage.StageFull {
 				full++
 			}
@@ -258,6 +264,22 @@ func (n *Node) capture(shard cluster.Shard, p plan, pos storage.StagePosition) (
 	return c, p, err
 }
 
+// givenWay is how long a stream rests before a block while writers wait for their acknowledgement.
+const givenWay = 100 * time.Microsecond
+
+// giveWay lets others have the processors for a moment. Without that a sync keeps all of them busy, and while there is always something to run,
+// the Go scheduler asks the network only every 10 ms what has come: each acknowledgement would wait for that.
+func giveWay(ctx context.Context) error {
+	t := time.NewTimer(givenWay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (n *Node) streamShard(ctx context.Context, w *checkpoint.Writer, s *session, r *round, shard cluster.Shard) error {
 	c, p, err := n.capture(shard, r.ans.Plans[shard], r.offer.Positions[shard])
 	if err != nil {
@@ -290,6 +312,11 @@ func (n *Node) streamShard(ctx context.Context, w *checkpoint.Writer, s *session
 		s.paced.Add(-int64(len(b.Data)))
 		if err != nil {
 			return err
+		}
+		if s.reign.waited() {
+			if err := giveWay(ctx); err != nil {
+				return err
+			}
 		}
 		if err := w.Block(b.Data, b.Entries, b.Token); err != nil {
 			return err
