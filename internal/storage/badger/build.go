@@ -53,7 +53,7 @@ const (
 	buildSeq = 1
 	// buildChunk is how many bytes make a table. Each is a stream of its own of the StreamWriter's, which fails in a goroutine of its own, and with it
 	// the process, if a table cannot be made in the midst of a stream.
-	buildChunk = 14 << 20
+	buildChunk = 15 << 20
 	// buildTable is BaseTableSize while a database is built: 32 times that is what a StreamWriter takes for a table, and it allocates twice as much
 	// for each that is under way.
 	buildTable = 512 << 10
@@ -153,11 +153,11 @@ func (b *builder) add(shard cluster.Shard, data []byte) error {
 	return b.write(r, false)
 }
 
-// tableCost is about what a change takes in a table.
+// tableCost is the most that a change takes in a table: its key may stand in the index, too.
 func tableCost(ch *change) int {
-	n := len(ch.key) + 32
+	n := 2*len(ch.key) + 64
 	if ch.meta&flagLong != 0 {
-		return n + 16
+		return n
 	}
 	return n + len(ch.value)
 }

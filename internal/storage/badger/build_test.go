@@ -54,11 +54,13 @@ func buildShards(rnd *rand.Rand, entries, size int) (shards [cluster.NumShards][
 		shards[r.Slot.Shard()] = append(shards[r.Slot.Shard()], r)
 	}
 	for i := range shards {
-		slices.SortFunc(shards[i], func(a, b record.Record) int {
-			return bytes.Compare(dataKey(nil, a.Slot, a.Key), dataKey(nil, b.Slot, b.Key))
-		})
+		slices.SortFunc(shards[i], bySlot)
 	}
 	return shards, all
+}
+
+func bySlot(a, b record.Record) int {
+	return bytes.Compare(dataKey(nil, a.Slot, a.Key), dataKey(nil, b.Slot, b.Key))
 }
 
 // blocks are runs of encoded records.
@@ -117,24 +119,57 @@ func TestBuild(t *testing.T) {
 	const entries, streams = 30_000, 2
 	e := openTest(t, Options{})
 	shards, all := buildShards(rand.New(rand.NewPCG(1, 1)), entries, 1500) // several tables for each stream
+	checkTables(t, build(t, e, &shards, streams), e)
+	checkState(t, e, all, entries)
+	checkState(t, reopened(t, e), all, entries)
+}
+
+// A table begins another one in the midst of a stream when it is full: it must not become so.
+func TestBuildOfTheLongestKeys(t *testing.T) {
+	e := openTest(t, Options{})
+	var shards [cluster.NumShards][]record.Record
+	for i := range 2000 {
+		key := fmt.Appendf(nil, "{%04d}%s", i, strings.Repeat("k", record.MaxKey-6))
+		r := record.Record{LSN: 1, Slot: cluster.KeySlot(key), Key: key}
+		shards[r.Slot.Shard()] = append(shards[r.Slot.Shard()], r)
+	}
+	for i := range shards {
+		slices.SortFunc(shards[i], bySlot)
+	}
+	checkTables(t, build(t, e, &shards, 2), e)
+	if got := e.Stats().Entries; got != 2000 {
+		t.Errorf("%d entries", got)
+	}
+}
+
+// build stages and installs shards, and returns how many tables were wanted.
+func build(t *testing.T, e *Engine, shards *[cluster.NumShards][]record.Record, streams int) (chunks int) {
+	t.Helper()
 	st, err := e.Stage(fullPlan(buildHistory(t)))
 	check(t, err)
-	check(t, bringAll(st, &shards, streams))
-	if s := st.(*staging); s.build.Load() == nil || s.fresh != nil {
+	check(t, bringAll(st, shards, streams))
+	b := st.(*staging).build.Load()
+	if b == nil || st.(*staging).fresh != nil {
 		t.Fatal("the building has ended before the install")
 	}
 	check(t, st.Install(buildLSN))
-	checkState(t, e, all, entries)
+	if b.chunks < uint32(2*streams) {
+		t.Errorf("%d tables, several are wanted for each stream", b.chunks)
+	}
+	return int(b.chunks)
+}
+
+func checkTables(t *testing.T, want int, e *Engine) {
+	t.Helper()
 	levels := map[int]int{}
 	tables := e.cur.Load().db.Tables()
 	for _, table := range tables {
 		levels[table.Level]++
 	}
-	if len(levels) != 1 || len(tables) < 2*streams {
-		t.Errorf("tables by level: %v; all are to lie in one, several for each stream", levels)
+	if len(levels) != 1 || len(tables) != want {
+		t.Errorf("tables by level: %v; %d are to lie in one", levels, want)
 	}
 	checkOverlap(t, tables)
-	checkState(t, reopened(t, e), all, entries)
 }
 
 func checkOverlap(t *testing.T, tables []badger.TableInfo) {
