@@ -116,9 +116,19 @@ func streamBadger(ctx context.Context, e *env) (figures, error) {
 	return f, nil
 }
 
-// settle flushes what lies below a directory, so that the disk is not busy with what was loaded while something is measured.
+// settle waits until compactions of what was loaded have ended, and flushes what lies below a directory, so that neither processor nor disk is
+// busy with that while something is measured.
 func settle(dir string) error {
 	runtime.GC()
+	const look, most = 200 * time.Millisecond, 30 * time.Second
+	for began, used := time.Now(), cpuSeconds(); time.Since(began) < most; {
+		time.Sleep(look)
+		now := cpuSeconds()
+		if now-used <= look.Seconds()/10 {
+			break
+		}
+		used = now
+	}
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) { // compacted away meanwhile
 			return nil
