@@ -54,6 +54,7 @@ var lintArrows = map[string][]string{
 // lintDirect are the direct requirements of this module, and what each is for.
 var lintDirect = map[string]string{
 	"github.com/dgraph-io/badger/v4":    "the engine on disk",
+	"github.com/dgraph-io/ristretto/v2": "the buffers of the engine's StreamWriter",
 	"github.com/hashicorp/go-hclog":     "the logger of the API",
 	"github.com/hashicorp/raft":         "cluster/consensus; compiled only by who imports it",
 	"github.com/tidwall/btree":          "the order of keys in memory",
