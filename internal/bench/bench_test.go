@@ -41,8 +41,9 @@ func smoke(t *testing.T, w *work, l *lane) {
 	e := &env{scale: smokeScale, dir: t.TempDir()}
 	f, err := l.run(ctx, e)
 	e.clean()
-	if errors.Is(err, errAbsent) {
-		t.Skip(err)
+	if errors.Is(err, errAbsent) { // as when it is measured: it is left out
+		t.Log(err)
+		return
 	}
 	if err != nil {
 		t.Fatal(err)
