@@ -69,6 +69,9 @@ func (a *attempt) start() {
 		defer close(a.done)
 		defer cancel()
 		err := a.run(ctx)
+		if errors.Is(err, storage.ErrSpoiled) {
+			a.parked.drop() // the next attempt begins anew
+		}
 		if ctx.Err() != nil {
 			return // stopped by the machine, which needs not be told
 		}
@@ -86,9 +89,6 @@ func (a *attempt) start() {
 		}
 		if !a.inStep.Load() {
 			a.n.retry.failed() // also if it was refused at once: the next one waits
-		}
-		if errors.Is(err, storage.ErrSpoiled) {
-			a.parked.drop() // the next attempt begins anew
 		}
 		a.n.sync.failed(err)
 		a.post(kind, err)

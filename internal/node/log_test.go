@@ -109,7 +109,6 @@ func TestRingTrimsWholeChunksAndSaysBehind(t *testing.T) {
 	}
 }
 
-// A slice that was read stays what it was, however far the ring moves on.
 // A ring that lets entries go which its engine has not committed yet has a floor above everything that may be read: nobody is ever in step with it.
 func TestRingKeepsWhatMayNotBeReadYet(t *testing.T) {
 	const limit = 64 << 10
@@ -138,6 +137,7 @@ func TestRingKeepsWhatMayNotBeReadYet(t *testing.T) {
 	}
 }
 
+// A slice that was read stays what it was, however far the ring moves on.
 func TestRingReadersKeepWhatTheyHold(t *testing.T) {
 	r := openRing(32<<10, 0, 1)
 	mustAppend(t, r, rec("first", 100))

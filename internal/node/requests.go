@@ -73,7 +73,7 @@ type workers struct {
 	jobs chan transport.Frame // without room: what goes in is taken by somebody who waits
 	run  func(transport.Frame)
 	n    atomic.Int32
-	idle atomic.Int32
+	idle atomic.Int32 // less one by who gives one of them a request: it is not idle any more from then on
 }
 
 // idleWorkers is how many workers wait for further requests of a stream.
@@ -83,6 +83,7 @@ const idleWorkers = 32
 func (w *workers) give(ctx context.Context, wg *sync.WaitGroup, f transport.Frame) bool {
 	select {
 	case w.jobs <- f:
+		w.idle.Add(-1)
 		return true
 	default:
 	}
@@ -96,6 +97,7 @@ func (w *workers) give(ctx context.Context, wg *sync.WaitGroup, f transport.Fram
 	}
 	select {
 	case w.jobs <- f:
+		w.idle.Add(-1)
 		return true
 	case <-ctx.Done():
 		return false
@@ -111,7 +113,6 @@ func (w *workers) work(ctx context.Context, f transport.Frame) {
 		}
 		select {
 		case f = <-w.jobs:
-			w.idle.Add(-1)
 		case <-ctx.Done():
 			return
 		}

@@ -233,8 +233,9 @@ func (n *Node) streamShards(ctx context.Context, stream transport.Stream, s *ses
 	if err != nil {
 		return err
 	}
+	unrested := 0
 	for _, shard := range shards {
-		if err := n.streamShard(ctx, w, s, r, shard); err != nil {
+		if err := n.streamShard(ctx, w, s, r, shard, &unrested); err != nil {
 			return fmt.Errorf("stream shard %d: %w", shard, err)
 		}
 	}
@@ -264,8 +265,11 @@ func (n *Node) capture(shard cluster.Shard, p plan, pos storage.StagePosition) (
 	return c, p, err
 }
 
-// givenWay is how long a stream rests before a block while writers wait for their acknowledgement.
-const givenWay = 100 * time.Microsecond
+// A stream rests for so long before so many bytes while writers wait for their acknowledgement.
+const (
+	givenWay  = 100 * time.Microsecond
+	restEvery = 128 << 10
+)
 
 // giveWay lets others have the processors for a moment. Without that a sync keeps all of them busy, and while there is always something to run,
 // the Go scheduler asks the network only every 10 ms what has come: each acknowledgement would wait for that.
@@ -280,7 +284,7 @@ func giveWay(ctx context.Context) error {
 	}
 }
 
-func (n *Node) streamShard(ctx context.Context, w *checkpoint.Writer, s *session, r *round, shard cluster.Shard) error {
+func (n *Node) streamShard(ctx context.Context, w *checkpoint.Writer, s *session, r *round, shard cluster.Shard, unrested *int) error {
 	c, p, err := n.capture(shard, r.ans.Plans[shard], r.offer.Positions[shard])
 	if err != nil {
 		return err
@@ -313,7 +317,8 @@ func (n *Node) streamShard(ctx context.Context, w *checkpoint.Writer, s *session
 		if err != nil {
 			return err
 		}
-		if s.reign.waited() {
+		if *unrested += len(b.Data); *unrested >= restEvery && s.reign.waited() {
+			*unrested = 0
 			if err := giveWay(ctx); err != nil {
 				return err
 			}

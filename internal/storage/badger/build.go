@@ -57,6 +57,9 @@ const (
 	// buildTable is BaseTableSize while a database is built: 32 times that is what a StreamWriter takes for a table, and it allocates twice as much
 	// for each that is under way.
 	buildTable = 512 << 10
+	// buildRuns is how many runs there may be, each with a table that is being filled: one for each stream that is under way, and some for what
+	// streams that were cut have left.
+	buildRuns = 6
 	// buildBuffer is more than a block of a stream takes, unless it holds a long value.
 	buildBuffer = 256 << 10
 	// buildShares is more than how many write at a time.
@@ -66,14 +69,15 @@ const (
 // errOrder says that something cannot be built in.
 var errOrder = errors.New("not in the order of the keys")
 
-func newBuilder(dir string, sync SyncMode, log hclog.Logger, st *stalls, hooks *Hooks) (*builder, error) {
-	db, err := badger.OpenManaged(databaseOptions(dir, sync, log, st).WithBaseTableSize(buildTable).WithNumCompactors(0))
+// newBuilder makes a database to be built. What goes into it is flushed when it is closed, and not before.
+func newBuilder(dir string, log hclog.Logger, st *stalls, hooks *Hooks) (*builder, error) {
+	db, err := badger.OpenManaged(databaseOptions(dir, SyncNever, log, st).WithBaseTableSize(buildTable).WithNumCompactors(0))
 	if err != nil {
 		return nil, err
 	}
 	b := &builder{db: db, sw: db.NewStreamWriter(), hooks: hooks, share: semaphore.NewWeighted(buildShares)}
 	if err := b.sw.Prepare(); err != nil {
-		return nil, errors.Join(err, b.discard())
+		return nil, errors.Join(err, b.discard(true))
 	}
 	return b, nil
 }
@@ -94,10 +98,11 @@ func (b *builder) run(shard cluster.Shard) (*buildRun, error) {
 		}
 		return r, nil
 	}
-	var r *buildRun
-	if shard > 0 && b.shards[shard-1] != nil && b.shards[shard-1].ended && b.shards[shard-1].shard == shard-1 {
-		r = b.shards[shard-1]
-	} else {
+	r := b.before(shard)
+	if r == nil && len(b.runs) == buildRuns {
+		return nil, errOrder
+	}
+	if r == nil {
 		r = &buildRun{d: newDelta(), buf: newBuildBuffer()}
 		b.runs = append(b.runs, r)
 	}
@@ -106,12 +111,28 @@ func (b *builder) run(shard cluster.Shard) (*buildRun, error) {
 	return r, nil
 }
 
+// before is the run that ends with the shard before, and may go on.
+func (b *builder) before(shard cluster.Shard) *buildRun {
+	if shard == 0 {
+		return nil
+	}
+	if r := b.shards[shard-1]; r != nil && r.ended && r.shard == shard-1 {
+		return r
+	}
+	return nil
+}
+
 func newBuildBuffer() *z.Buffer { return z.NewBuffer(buildBuffer, "hessonite") }
 
 // end notes that a shard is complete.
 func (b *builder) end(shard cluster.Shard) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.shards[shard] == nil && !b.ended {
+		if r := b.before(shard); r != nil { // the shard is empty: the run goes on behind it
+			b.shards[shard], r.shard = r, shard
+		}
+	}
 	if r := b.shards[shard]; r != nil && r.shard == shard {
 		r.ended = true
 	}
@@ -231,7 +252,7 @@ func (b *builder) finish() (*delta, error) {
 		maps.Copy(d.counts, r.d.counts)
 	}
 	if b.err != nil {
-		return nil, errors.Join(b.err, b.discard())
+		return nil, errors.Join(b.err, b.discard(true))
 	}
 	b.release()
 	err := b.sw.Flush()
@@ -248,9 +269,13 @@ func (b *builder) release() {
 	b.runs = nil
 }
 
-// discard gives the building up. The files stay.
-func (b *builder) discard() error {
+// discard gives the building up. The files stay. What was being filled is written all the same, if there is room: Cancel would leave its memory
+// in a list that Badger's allocators are in until they are released, for as long as the process lives.
+func (b *builder) discard(room bool) error {
 	b.release()
+	if room {
+		_ = b.sw.Flush() // nobody wants it
+	}
 	b.sw.Cancel()
 	return b.db.Close()
 }

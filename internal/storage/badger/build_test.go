@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/ristretto/v2/z"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hessonite/kv/cluster"
@@ -178,6 +179,49 @@ func checkOverlap(t *testing.T, tables []badger.TableInfo) {
 		if bytes.Compare(tables[i].Right, tables[i+1].Left) >= 0 {
 			t.Errorf("tables %d and %d overlap", i, i+1)
 		}
+	}
+}
+
+// Shards that are empty do not part a run: each run holds the memory of a table.
+func TestBuildWithGaps(t *testing.T) {
+	e := openTest(t, Options{})
+	shards, all := buildShards(rand.New(rand.NewPCG(5, 1)), 300, 50)
+	for s := range shards {
+		if s%7 == 0 {
+			for _, r := range shards[s] {
+				delete(all, string(r.Key))
+			}
+			shards[s] = nil
+		}
+	}
+	st, err := e.Stage(fullPlan(buildHistory(t)))
+	check(t, err)
+	const streams = 2
+	check(t, bringAll(st, &shards, streams))
+	b := st.(*staging).build.Load()
+	if b == nil || len(b.runs) > streams {
+		t.Fatalf("it is built in more than %d runs: %+v", streams, b)
+	}
+	check(t, st.Install(buildLSN))
+	checkState(t, e, all, 300)
+}
+
+// What was being filled when a staging store is dropped is given back: Badger's allocators are in a list of the process until they are released.
+func TestBuildDropped(t *testing.T) {
+	shards, _ := buildShards(rand.New(rand.NewPCG(6, 1)), 2000, 500)
+	e := openTest(t, Options{})
+	for range 3 {
+		st, err := e.Stage(fullPlan(buildHistory(t)))
+		check(t, err)
+		for s := range shards[:100] {
+			check(t, bring(st, cluster.Shard(s), shards[s]))
+		}
+		check(t, bring(st, 200, shards[200]))
+		st.Drop()
+	}
+	check(t, e.Close())
+	if left := z.Allocators(); strings.Contains(left, "Builder") {
+		t.Errorf("left are %s", left)
 	}
 }
 

@@ -77,7 +77,7 @@ func (s *staging) make() (err error) {
 		}
 		return err
 	}
-	b, err := newBuilder(e.storePath(s.name), e.o.Sync.Mode, e.log, e.stalls, &e.o.Hooks)
+	b, err := newBuilder(e.storePath(s.name), e.log, e.stalls, &e.o.Hooks)
 	if err != nil {
 		return fmt.Errorf("make a database in %s: %w", e.o.Dir, diskError(e.o.Dir, err))
 	}
@@ -186,7 +186,10 @@ func (s *staging) clear(shard cluster.Shard) error {
 	err := s.fresh.drop(shard, func([]byte) bool { return true })
 	s.b.discard()
 	s.b = s.fresh.begin()
-	return err
+	if err != nil {
+		return s.spoiled("empty a shard", err) // a part of it may be gone
+	}
+	return nil
 }
 
 // Drop implements storage.Staging.
@@ -232,7 +235,7 @@ func (s *staging) discard() error {
 		s.b.discard()
 		err = errors.Join(err, s.fresh.close(), s.fresh.remove())
 	case b != nil:
-		err = errors.Join(err, b.discard(), s.e.o.Hooks.fs().RemoveAll(s.e.storePath(s.name)))
+		err = errors.Join(err, b.discard(s.e.checkDisk() == nil), s.e.o.Hooks.fs().RemoveAll(s.e.storePath(s.name)))
 	}
 	return err
 }
