@@ -73,17 +73,22 @@ func machine() string {
 	return fmt.Sprintf("%s/%s, %d cores, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 }
 
-// commit is the version of the source, if it is known.
+// commit is the version of the source, if it is known: what this program was built of; with go run, which does not tell, what is here.
 func commit() string {
-	if b, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
-		return strings.TrimSpace(string(b))
-	}
+	of := map[string]string{}
 	if b, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range b.Settings {
-			if s.Key == "vcs.revision" {
-				return s.Value
-			}
+			of[s.Key] = s.Value
 		}
+	}
+	if rev := of["vcs.revision"]; rev != "" {
+		if rev = rev[:min(len(rev), 7)]; of["vcs.modified"] == "true" {
+			rev += "-dirty"
+		}
+		return rev
+	}
+	if b, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
+		return strings.TrimSpace(string(b))
 	}
 	return ""
 }
