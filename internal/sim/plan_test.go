@@ -60,7 +60,7 @@ func newPlan(seed uint64) plan {
 		p.hookFault, p.hookDelay = 0.004, pick(r, 0.01, 0.01, 0.2)
 	}
 	if r.IntN(5) == 0 {
-		p.bulk, p.syncRate = 1000, pick[int64](r, 100<<10, 400<<10)
+		p.bulk, p.syncRate = 1000, pick[int64](r, 200<<10, 400<<10) // several times what the clients write, for two replicas
 	}
 	pause := pick(r, 100*time.Millisecond, 300*time.Millisecond, 800*time.Millisecond)
 	for n := range 10 + r.IntN(20) {
