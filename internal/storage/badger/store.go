@@ -34,6 +34,7 @@ func databaseOptions(dir string, sync SyncMode, log hclog.Logger, st *stalls) ba
 		WithInMemory(dir == "").
 		WithLogger(logger{log.Named("badger"), st}).
 		WithMetricsEnabled(false).
+		WithBypassLockGuard(true). // the node's directory has a lock; this one would still be held by a process that was forked a moment ago, when what was built is opened
 		WithDetectConflicts(false).
 		WithSyncWrites(sync == SyncAlways).
 		WithCompression(options.None). // so there is no cache of blocks to be paid for: tables are mapped
