@@ -11,8 +11,11 @@ import (
 
 	kv "github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/hook"
+	"github.com/hessonite/kv/internal/node"
 	"github.com/hessonite/kv/kvtest"
 	"github.com/hessonite/kv/replica"
+	"github.com/hessonite/kv/transport"
 )
 
 // The primary is cut off from everybody, with clients on its side that go on writing. Its lease ends before another is promoted, and whatever it
@@ -115,7 +118,16 @@ func TestScenario30ChainOfFailovers(t *testing.T) {
 // Operators order failovers while the automatic one runs, twice: one reign comes of it, and each is told what became of it.
 func TestScenario33OrderedWhileAutomatic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := trio(t, kvtest.WithCoordinator(cluster.WithAutoFailover(true)))
+		// No node seals before all orders are given: one that comes after the failover is a new one, rightly.
+		ordered := make(chan struct{})
+		seals := node.Hooks{Event: func(_ replica.Machine, ev replica.Event) {
+			if ev.Kind == replica.Sealed {
+				<-ordered
+			}
+		}}
+		c := trio(t, kvtest.WithCoordinator(cluster.WithAutoFailover(true)), kvtest.WithOptions(func(_ int, o *kv.Options) {
+			o.Transport = hooked{o.Transport, hook.Set{Node: seals}}
+		}))
 		ctx := within(t, time.Minute)
 		before := c.Coordinator.View()
 		g, _ := before.GroupOf("n1")
@@ -136,6 +148,8 @@ func TestScenario33OrderedWhileAutomatic(t *testing.T) {
 				answers <- answer{res, err}
 			}()
 		}
+		synctest.Wait()
+		close(ordered)
 		won := map[string]int{}
 		for range 4 {
 			a := <-answers
@@ -168,6 +182,14 @@ func TestScenario33OrderedWhileAutomatic(t *testing.T) {
 		}
 	})
 }
+
+// hooked is a node's transport that brings hooks with it.
+type hooked struct {
+	transport.Transport
+	set hook.Set
+}
+
+func (h hooked) Hooks() hook.Set { return h.set }
 
 // Two groups lose their primaries at once: in every view that was ever shown each slot has one owner, and both are served again.
 func TestScenario34TwoGroupsAtOnce(t *testing.T) {
