@@ -76,6 +76,60 @@ func TestScenario13EachFlippedBitInAFrame(t *testing.T) {
 	}
 }
 
+// summedPipe is a link that has verified some bodies: those that it knows a sum of.
+type summedPipe struct {
+	pipe
+	sums []*uint32
+	last *uint32
+}
+
+func (p *summedPipe) ReadSection() (head, body []byte, err error) {
+	if head, body, err = p.pipe.ReadSection(); err == nil {
+		p.last, p.sums = p.sums[0], p.sums[1:]
+	}
+	return head, body, err
+}
+
+func (p *summedPipe) BodySum() (uint32, bool) {
+	if p.last == nil {
+		return 0, false
+	}
+	return *p.last, true
+}
+
+// A sum by which the link has verified a body is held against what the head says; where it knows none the body is.
+func TestScenario13SumsOfTheLink(t *testing.T) {
+	all := sections(t, tag, 1)
+	right, wrong := make([]*uint32, len(all)), make([]*uint32, len(all))
+	for i, s := range all {
+		right[i], wrong[i] = new(checkpoint.Sum(s.body)), new(checkpoint.Sum(s.body)+1)
+	}
+	read := func(sums []*uint32) ([]checkpoint.Section, error) {
+		return readAll(&summedPipe{pipe: pipe{sections: slices.Clone(all)}, sums: sums}, checkpoint.Limits{Tag: tag})
+	}
+	for i, s := range all {
+		sums := slices.Clone(right)
+		sums[i] = nil
+		if got, err := read(sums); err != nil || len(got) != len(all) {
+			t.Fatalf("section %d without a sum: %d were let through, %v", i, len(got), err)
+		}
+		all[i].body = bytes.Clone(s.body)
+		all[i].body[0] ^= 1
+		got, err := read(sums)
+		wantBad(t, err, checkpoint.ErrCorrupt)
+		if len(got) != i {
+			t.Fatalf("section %d, damaged without a sum: %d were let through", i, len(got))
+		}
+		all[i].body = s.body
+		sums[i] = wrong[i]
+		got, err = read(sums)
+		wantBad(t, err, checkpoint.ErrCorrupt)
+		if len(got) != i {
+			t.Fatalf("section %d with another sum than its head says: %d were let through", i, len(got))
+		}
+	}
+}
+
 func TestScenario13MissingRepeatedAndMovedSections(t *testing.T) {
 	all := sections(t, tag, 1)
 	for i := range all {

@@ -16,8 +16,8 @@
 // A block's body is sent from where it lies and kept where it arrives; nothing here copies it. Every section bears its number, the
 // tag of its stream, its length and a CRC-32C, and its head has one of its own. So a section that is missing, repeated, moved,
 // damaged or of another stream is found where it stands, before anyone looks at its content, and a stream that was cut is never
-// taken for a whole one. A [Reader] allocates no more than what has arrived and its [Limits] allow. It does not
-// parse records: the store that takes a block does.
+// taken for a whole one. A link that verifies what it carries by the same checksum is taken at its word ([SumSource]). A [Reader]
+// allocates no more than what has arrived and its [Limits] allow. It does not parse records: the store that takes a block does.
 //
 // A block's token names the place behind it, from which its sender can go on after a cut. Only the sender understands it.
 //

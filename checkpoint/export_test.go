@@ -9,9 +9,12 @@ import (
 func Reseal(head, body []byte) []byte {
 	b := append([]byte(nil), head[:len(head)-headSum]...)
 	binary.LittleEndian.PutUint32(b[16:], uint32(len(body)))
-	binary.LittleEndian.PutUint32(b[20:], crc32.Checksum(body, castagnoli))
+	binary.LittleEndian.PutUint32(b[20:], Sum(body))
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
+
+// Sum is the checksum of a body.
+func Sum(body []byte) uint32 { return crc32.Checksum(body, castagnoli) }
 
 // WithNumber makes a writer go on as if it had written so many sections already.
 func (w *Writer) WithNumber(n uint32) { w.number = n }

@@ -21,7 +21,7 @@ var (
 // body, as they are: wrap w into a bufio.Writer if blocks are small. It neither flushes nor syncs nor closes w.
 func NewFileSink(w io.Writer) Sink { return &fileSink{w: w} }
 
-func (s *fileSink) WriteSection(head, body []byte) error {
+func (s *fileSink) WriteSection(head, body []byte, _ uint32) error {
 	b := make([]byte, 0, filePrefix+len(head))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(head)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))

@@ -165,7 +165,7 @@ type brokenSink struct{ left int }
 
 var errSink = errors.New("link lost")
 
-func (s *brokenSink) WriteSection(_, _ []byte) error {
+func (s *brokenSink) WriteSection(_, _ []byte, _ uint32) error {
 	if s.left--; s.left < 0 {
 		return errSink
 	}

@@ -17,7 +17,10 @@ type section struct{ head, body []byte }
 // pipe is a Sink that keeps the sections, and a Source that yields them: what a link does.
 type pipe struct{ sections []section }
 
-func (p *pipe) WriteSection(head, body []byte) error {
+func (p *pipe) WriteSection(head, body []byte, sum uint32) error {
+	if sum != checkpoint.Sum(body) {
+		return fmt.Errorf("the sink is told that the sum of %x is %x", body, sum)
+	}
 	p.sections = append(p.sections, section{head, body})
 	return nil
 }

@@ -15,6 +15,14 @@ type Source interface {
 	ReadSection() (head, body []byte, err error)
 }
 
+// SumSource is a Source that may know the checksum of what it yields, since the link has verified it: then a Reader does not compute
+// it once more.
+type SumSource interface {
+	Source
+	// BodySum is the CRC-32C by which the last section's body was verified on its way; false if it was not.
+	BodySum() (sum uint32, ok bool)
+}
+
 // Limits bound what a Reader accepts. The zero value accepts a stream with tag 0 and blocks up to DefaultMaxBlock.
 type Limits struct {
 	Tag      uint64 // that every section must bear
@@ -109,7 +117,7 @@ func (r *Reader) check(h *head, body []byte) error {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrLimit, len(body), r.limits.maxBlock())
 	case int64(h.length) != int64(len(body)):
 		return fmt.Errorf("%w: %d bytes instead of %d", ErrCorrupt, len(body), h.length)
-	case crc32.Checksum(body, castagnoli) != h.sum:
+	case r.sum(body) != h.sum:
 		return fmt.Errorf("%w: checksum of a body", ErrCorrupt)
 	case h.kind != BlockSection && (h.entries != 0 || len(h.token) != 0):
 		return fmt.Errorf("%w: entries or token outside a block", ErrCorrupt)
@@ -117,6 +125,16 @@ func (r *Reader) check(h *head, body []byte) error {
 		return fmt.Errorf("%w: %d entries in %d bytes", ErrCorrupt, h.entries, h.length)
 	}
 	return nil
+}
+
+// sum is the checksum of the body that the source yielded last.
+func (r *Reader) sum(body []byte) uint32 {
+	if src, ok := r.src.(SumSource); ok {
+		if sum, ok := src.BodySum(); ok {
+			return sum
+		}
+	}
+	return crc32.Checksum(body, castagnoli)
 }
 
 // take takes over what a sound section says, if it may come here.

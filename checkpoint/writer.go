@@ -9,9 +9,10 @@ import (
 )
 
 // Sink takes the sections of a checkpoint, in order. The bytes are handed over: the sink may keep them, and nobody changes
-// them any more; it must not change them either, since a block may still be part of a store. An error ends the stream.
+// them any more; it must not change them either, since a block may still be part of a store. sum is the CRC-32C of the body, for a
+// sink that would compute it otherwise. An error ends the stream.
 type Sink interface {
-	WriteSection(head, body []byte) error
+	WriteSection(head, body []byte, sum uint32) error
 }
 
 // Writer writes a checkpoint: Header, Slots if it is a backup, then for each announced shard BeginShard, any number of Blocks, and EndShard, then Close. A
@@ -149,7 +150,7 @@ func (w *Writer) write(kind SectionKind, entries int, token, body []byte) error 
 	if kind == BlockSection {
 		w.shard.add(&h)
 	}
-	w.err = w.sink.WriteSection(h.encode(), body)
+	w.err = w.sink.WriteSection(h.encode(), body, h.sum)
 	return w.err
 }
 

@@ -33,6 +33,13 @@
 // stays. A frame that was made with [NewFrame] and sent is released by the transport once its bytes are written, or
 // lost; in process it is released by the receiver, if that does so.
 //
+// # Checksums
+//
+// Over TCP each frame bears a CRC-32C of its head and one of its body, and Recv gives out nothing that has not been verified by them. Who
+// has a use of its own for the body's takes part in that: a sender that has computed it says so ([Frame.SetBodySum]), and a
+// receiver asks for it ([Frame.BodySum]), so that either end looks at each byte once. The body of a checkpoint's section goes
+// this way. In process nothing is computed: what the sender has said stays with the body, unless a fault puts another in its place.
+//
 // # What is here
 //
 // [NewNetwork] is a network within a process, with faults to order: partitions in one direction, hangs, cuts, deaths, delays,
@@ -81,7 +88,8 @@
 //     small frames in each direction, so that two ends that send first do not lock each other out.
 //  3. Recv can be cancelled without harm. So whatever reads from the network must not be what waits for the context.
 //  4. Every goroutine has an owner: remove waits for the handlers, Close for everything. Both close the streams first.
-//  5. Frames carry checksums unless the layer below has them (TCP's 16 bits do not count). Limit the size of a
+//  5. Frames carry checksums unless the layer below has them (TCP's 16 bits do not count). SetBodySum on a received frame is a promise
+//     that its body was verified by that sum; a transport need neither ask for sums nor tell any. Limit the size of a
 //     frame before memory is allocated for it, and allocate as bytes arrive, not as they are announced.
 //  6. Notice silence. A peer that was stopped, or whose cable was pulled, sends no farewell.
 //

@@ -6,9 +6,10 @@ import "time"
 type itemKind uint8
 
 const (
-	itemFrame   itemKind = iota
-	itemFin              // the peer's CloseWrite
-	itemCorrupt          // a frame whose checksum is wrong
+	itemFrame      itemKind = iota
+	itemUnverified          // a frame whose body is verified when it is received
+	itemFin                 // the peer's CloseWrite
+	itemCorrupt             // a frame whose checksum is wrong
 )
 
 // item is one entry of a fifo. due is when it may be seen; the zero time is at once.

@@ -107,6 +107,9 @@ func FuzzFrames(f *testing.F) {
 		read := func() {
 			for {
 				kind, frame, err := fr.next()
+				if err == nil && frame.verifiedLate() {
+					err = frame.verify() // as Recv does
+				}
 				if err != nil {
 					return
 				}
@@ -134,13 +137,16 @@ func FuzzFrameRoundTrip(f *testing.F) {
 			if !w.room() {
 				w.flush(&wire)
 			}
-			w.add(kindData, head, body)
+			w.add(kindData, &Frame{Head: head, Body: body})
 		}
 		w.flush(&wire)
 		fr := frameReader{r: bufio.NewReader(&wire), max: 1 << 30, pools: new(pools)}
 		defer fr.close()
 		for range n {
 			kind, frame, err := fr.next()
+			if err == nil {
+				err = frame.verify()
+			}
 			if err != nil || kind != kindData || !bytes.Equal(frame.Head, head) || !bytes.Equal(frame.Body, body) {
 				t.Fatalf("kind %d, head %x, body of %d, %v", kind, frame.Head, len(frame.Body), err)
 			}

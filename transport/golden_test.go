@@ -92,7 +92,7 @@ func TestGoldenFrames(t *testing.T) {
 			if err != nil || kind != f.kind || string(got.Head) != f.head || string(got.Body) != f.body {
 				t.Errorf("%s: frame %d is kind %d, %q, %q, %v", name, i, kind, got.Head, got.Body, err)
 			}
-			w.add(f.kind, []byte(f.head), []byte(f.body))
+			w.add(f.kind, &Frame{Head: []byte(f.head), Body: []byte(f.body)})
 		}
 		if _, _, err := fr.next(); err != io.EOF {
 			t.Errorf("%s: after the last frame: %v", name, err)

@@ -387,3 +387,38 @@ func TestNetworkHandsOver(t *testing.T) {
 		t.Error("the receiver's Release did not reach the sender")
 	}
 }
+
+// In process a body keeps the sum that its sender knows, until somebody puts another body in its place.
+func TestNetworkBodySums(t *testing.T) {
+	n := NewNetwork()
+	a, b := pair(t, n)
+	damage := false
+	n.Intercept(func(_, _ cluster.NodeID, _ Protocol, f *Frame) Verdict {
+		if damage {
+			f.Body = FlipBit(f.Body, 3)
+		}
+		return Pass
+	})
+	body := []byte("body")
+	for _, damage = range []bool{false, true} {
+		f := Frame{Body: body}
+		if _, ok := f.BodySum(); ok {
+			t.Error("a new frame has a sum")
+		}
+		f.SetBodySum(checksum(body))
+		if err := a.Send(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+		f, err := b.Recv(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum, ok := f.BodySum(); ok == damage || ok && sum != checksum(body) {
+			t.Errorf("damage %v: the sum is %x, %v", damage, sum, ok)
+		}
+		f.Body = f.Body[:2]
+		if _, ok := f.BodySum(); ok {
+			t.Error("a part of a body has the sum of the whole")
+		}
+	}
+}

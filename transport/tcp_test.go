@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -99,7 +100,7 @@ func readAnswer(t *testing.T, r io.Reader) answer {
 
 func encodeFrame(kind frameKind, head, body []byte) []byte {
 	b := make([]byte, frameHeader, frameHeader+len(head)+len(body))
-	putFrameHeader(b, kind, head, body)
+	putFrameHeader(b, kind, &Frame{Head: head, Body: body})
 	return append(append(b, head...), body...)
 }
 
@@ -282,6 +283,7 @@ func TestTCPMaxConns(t *testing.T) {
 // Every damage that a connection can do to a frame is noticed.
 func TestTCPDamagedFrames(t *testing.T) {
 	good := encodeFrame(kindData, []byte("head"), []byte("body"))
+	large := encodeFrame(kindData, []byte("head"), make([]byte, smallPart+1))
 	header := func(change func(b []byte)) []byte { // with a right checksum
 		b := slices.Clone(good)
 		change(b)
@@ -292,7 +294,11 @@ func TestTCPDamagedFrames(t *testing.T) {
 		bytes []byte
 		want  error
 	}{
-		"payload":         {FlipBit(good, 8*frameHeader+3), ErrCorrupt},
+		"head":            {FlipBit(good, 8*frameHeader+3), ErrCorrupt},
+		"body":            {FlipBit(good, 8*(frameHeader+4)), ErrCorrupt},
+		"large body":      {FlipBit(large, 8*(frameHeader+4)+9999), ErrCorrupt},
+		"sum of a head":   {FlipBit(good, 8*12), ErrCorrupt},
+		"sum of a body":   {FlipBit(good, 8*16), ErrCorrupt},
 		"length":          {FlipBit(good, 8*5), ErrCorrupt},
 		"kind":            {FlipBit(good, 1), ErrCorrupt},
 		"too large":       {header(func(b []byte) { binary.BigEndian.PutUint32(b[4:], 2<<20) }), ErrTooLarge},
@@ -308,11 +314,49 @@ func TestTCPDamagedFrames(t *testing.T) {
 			conn.Write(good)
 			recv(t, s, "head")
 			conn.Write(c.bytes)
-			conn.(*net.TCPConn).CloseWrite()
+			if c.want != ErrCorrupt { // which is found without that
+				conn.(*net.TCPConn).CloseWrite()
+			}
 			_, err := s.Recv(t.Context())
 			if !errors.Is(err, c.want) || !errors.Is(err, ErrBroken) {
 				t.Errorf("Recv: %v, want %v", err, c.want)
 			}
+		})
+	}
+}
+
+// Each body is verified by its sum, whoever has computed that, before anyone sees it.
+func TestTCPBodySums(t *testing.T) {
+	for _, size := range []int{10, smallPart, smallPart + 1, 200_000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			a, b := tcpPair(t, TCPOptions{}, TCPOptions{})
+			body := random(size)
+			told := Frame{Body: body}
+			told.SetBodySum(checksum(body))
+			other := told
+			other.Body = bytes.Clone(body) // has no sum of its own yet
+			other.Body[size/2] ^= 1
+			for i, sent := range []Frame{{Body: body}, told, other} {
+				if err := a.Send(t.Context(), sent); err != nil {
+					t.Fatal(err)
+				}
+				f, err := b.Recv(t.Context())
+				if err != nil || !bytes.Equal(f.Body, sent.Body) {
+					t.Fatalf("frame %d: %d bytes, %v", i, len(f.Body), err)
+				}
+				if sum, ok := f.BodySum(); !ok || sum != checksum(sent.Body) {
+					t.Errorf("frame %d has the sum %x, %v", i, sum, ok)
+				}
+				f.Release()
+			}
+			wrong := Frame{Body: body}
+			wrong.SetBodySum(checksum(body) + 1)
+			if err := a.Send(t.Context(), wrong); err != nil {
+				t.Fatal(err)
+			}
+			recvErr(t, b, ErrCorrupt)
+			recvErr(t, b, ErrBroken)
+			recvErr(t, a, ErrBroken)
 		})
 	}
 }

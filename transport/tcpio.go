@@ -51,7 +51,11 @@ func (s *tcpStream) readLoop() {
 				return
 			}
 			s.t.count.framesIn.Add(1)
-			s.deliver(item{Frame: f})
+			it := item{Frame: f}
+			if f.verifiedLate() {
+				it.kind = itemUnverified
+			}
+			s.deliver(it)
 		case kindCloseWrite:
 			fin = true
 			s.deliver(item{kind: itemFin})
@@ -124,7 +128,7 @@ func (s *tcpStream) writeLoop() {
 				continue
 			}
 			beat.Reset(s.beat)
-			s.writer.add(kindHeartbeat, nil, nil)
+			s.writer.add(kindHeartbeat, &Frame{})
 		}
 		n, err := s.writer.flush(s.conn)
 		s.t.count.bytesOut.Add(uint64(n))
@@ -152,11 +156,11 @@ func (s *tcpStream) gather(batch []item) []item {
 		s.mu.Unlock()
 		batch = append(batch, it)
 		if it.kind == itemFin {
-			s.writer.add(kindCloseWrite, nil, nil)
+			s.writer.add(kindCloseWrite, &Frame{})
 			continue
 		}
 		s.t.count.framesOut.Add(1)
-		s.writer.add(kindData, it.Head, it.Body)
+		s.writer.add(kindData, &it.Frame)
 	}
 	if len(batch) > 0 {
 		wake(s.writable)
@@ -183,7 +187,7 @@ func (s *tcpStream) finished() bool {
 	}
 	s.raw.SetWriteDeadline(time.Now().Add(resetTimeout))
 	why := err.Error()
-	s.writer.add(kindReset, []byte(why[:min(len(why), maxResetText)]), nil)
+	s.writer.add(kindReset, &Frame{Head: []byte(why[:min(len(why), maxResetText)])})
 	s.writer.flush(s.conn)
 	s.raw.Close() // ends the reader, too
 	return true

@@ -150,10 +150,7 @@ func (s *tcpStream) Recv(ctx context.Context) (Frame, error) {
 			s.eof = it.kind == itemFin
 			s.mu.Unlock()
 			wake(s.drained)
-			if it.kind == itemFin {
-				return Frame{}, io.EOF
-			}
-			return it.Frame, nil
+			return s.open(&it)
 		}
 		s.mu.Unlock()
 		select {
@@ -162,6 +159,22 @@ func (s *tcpStream) Recv(ctx context.Context) (Frame, error) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// open gives out what was queued. A body that turns out to be damaged breaks the stream, as if it had just come.
+func (s *tcpStream) open(it *item) (Frame, error) {
+	switch it.kind {
+	case itemFin:
+		return Frame{}, io.EOF
+	case itemUnverified:
+		if err := it.verify(); err != nil {
+			it.Release()
+			err = s.readError(err)
+			s.fail(err)
+			return Frame{}, err
+		}
+	}
+	return it.Frame, nil
 }
 
 // CloseWrite implements Stream.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"unsafe"
 
 	"github.com/hessonite/kv/cluster"
 )
@@ -57,6 +58,9 @@ type Frame struct {
 	Body []byte
 
 	release func()
+	sum     uint32 // CRC-32C of the length bytes at summed: of Body, as long as nobody has put another slice there
+	length  uint32
+	summed  *byte
 }
 
 // NewFrame makes a frame whose Release calls release once. Transports use it; senders write Frame{Head: …, Body: …}.
@@ -71,6 +75,20 @@ func (f *Frame) Release() {
 		f.release = nil
 		r()
 	}
+}
+
+// SetBodySum tells that the CRC-32C (Castagnoli) of Body is sum. A sender that knows it, because it needs it anyway, spares the transport
+// to compute it again. With a wrong one the frame is corrupt for the peer. It holds for Body as it is: a frame that gets another
+// one has no sum.
+func (f *Frame) SetBodySum(sum uint32) {
+	f.sum, f.length, f.summed = sum, uint32(len(f.Body)), unsafe.SliceData(f.Body)
+}
+
+// BodySum is the CRC-32C of Body, if it is known. Of a received frame it is one by which the transport has verified Body, or, where
+// Body is the very memory that was sent, the sender's: whoever needs a checksum of what has arrived need not compute another.
+func (f *Frame) BodySum() (sum uint32, ok bool) {
+	ok = f.summed != nil && f.summed == unsafe.SliceData(f.Body) && int(f.length) == len(f.Body)
+	return f.sum, ok
 }
 
 // Len is the number of bytes that the frame carries.

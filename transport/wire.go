@@ -11,11 +11,16 @@ import (
 
 // A frame on the wire, all numbers big endian:
 //
-//	kind uint8 | 0 0 0 | payload length uint32 | head length uint32 | CRC-32C of these 12 bytes | CRC-32C of the payload | payload
+//	kind uint8 | 0 0 0 | payload length uint32 | head length uint32 | CRC-32C of the head | CRC-32C of the body
+//	| CRC-32C of these 20 bytes | payload
 //
 // The payload is the head, then the body. The header has a checksum of its own, so that a flipped bit in a length
-// is found at once, and not after megabytes that never come.
-const frameHeader = 20
+// is found at once, and not after megabytes that never come. The body has one of its own, so that it is the one that those
+// who send and receive bulk bytes need for themselves: each byte is summed once at either end (Frame.BodySum).
+const (
+	frameHeader = headerSum + 4
+	headerSum   = 20 // where the header's own checksum lies
+)
 
 // frameKind says what a frame on the wire is.
 type frameKind uint8
@@ -33,33 +38,39 @@ const maxResetText = 256
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // putFrameHeader writes the header of a frame into b.
-func putFrameHeader(b []byte, kind frameKind, head, body []byte) {
+func putFrameHeader(b []byte, kind frameKind, f *Frame) {
+	sum, ok := f.BodySum()
+	if !ok {
+		sum = checksum(f.Body)
+	}
 	binary.BigEndian.PutUint32(b, uint32(kind)<<24)
-	binary.BigEndian.PutUint32(b[4:], uint32(len(head)+len(body)))
-	binary.BigEndian.PutUint32(b[8:], uint32(len(head)))
-	crc := crc32.Update(0, castagnoli, head)
-	binary.BigEndian.PutUint32(b[16:], crc32.Update(crc, castagnoli, body))
+	binary.BigEndian.PutUint32(b[4:], uint32(f.Len()))
+	binary.BigEndian.PutUint32(b[8:], uint32(len(f.Head)))
+	binary.BigEndian.PutUint32(b[12:], checksum(f.Head))
+	binary.BigEndian.PutUint32(b[16:], sum)
 	putHeaderChecksum(b)
 }
 
 func putHeaderChecksum(b []byte) {
-	binary.BigEndian.PutUint32(b[12:], crc32.Checksum(b[:12], castagnoli))
+	binary.BigEndian.PutUint32(b[headerSum:], checksum(b[:headerSum]))
 }
+
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // wireHeader is a decoded frame header.
 type wireHeader struct {
-	kind         frameKind
-	length, head int
-	crc          uint32
+	kind             frameKind
+	length, head     int
+	headSum, bodySum uint32
 }
 
 // parseFrameHeader reads and checks a header. max limits the payload of data.
 func parseFrameHeader(b []byte, max int) (wireHeader, error) {
-	if crc32.Checksum(b[:12], castagnoli) != binary.BigEndian.Uint32(b[12:]) {
+	if checksum(b[:headerSum]) != binary.BigEndian.Uint32(b[headerSum:]) {
 		return wireHeader{}, fmt.Errorf("%w: wrong checksum of a header", ErrCorrupt)
 	}
 	length, head := binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
-	h := wireHeader{kind: frameKind(b[0]), crc: binary.BigEndian.Uint32(b[16:])}
+	h := wireHeader{kind: frameKind(b[0]), headSum: binary.BigEndian.Uint32(b[12:]), bodySum: binary.BigEndian.Uint32(b[16:])}
 	limit := uint32(0)
 	switch h.kind {
 	case kindData:
@@ -94,7 +105,7 @@ type frameReader struct {
 	cur   *chunk // small parts go here
 }
 
-// next reads one frame. Its error is io.EOF only at a frame's border.
+// next reads one frame, whose body is verified unless it is left to Recv (see verifiedLate). Its error is io.EOF only at a frame's border.
 func (fr *frameReader) next() (frameKind, Frame, error) {
 	b, err := fr.r.Peek(frameHeader)
 	if err != nil {
@@ -116,12 +127,28 @@ func (fr *frameReader) next() (frameKind, Frame, error) {
 		}
 		return 0, Frame{}, err
 	}
-	crc := crc32.Update(0, castagnoli, f.Head)
-	if crc = crc32.Update(crc, castagnoli, f.Body); crc != h.crc {
+	f.SetBodySum(h.bodySum)
+	if checksum(f.Head) != h.headSum {
+		err = fmt.Errorf("%w: wrong checksum of a head", ErrCorrupt)
+	} else if !f.verifiedLate() {
+		err = f.verify()
+	}
+	if err != nil {
 		f.Release()
-		return 0, Frame{}, fmt.Errorf("%w: wrong checksum", ErrCorrupt)
+		return 0, Frame{}, err
 	}
 	return h.kind, f, nil
+}
+
+// verifiedLate reports whether the body is verified by Recv: who receives it has the time while the next ones are being read.
+func (f *Frame) verifiedLate() bool { return len(f.Body) > smallPart }
+
+// verify holds the body against the sum that came with it.
+func (f *Frame) verify() error {
+	if checksum(f.Body) != f.sum {
+		return fmt.Errorf("%w: wrong checksum of a body", ErrCorrupt)
+	}
+	return nil
 }
 
 // payload reads the head and the body of f: both into a chunk if they are small, which one read does.
@@ -197,16 +224,16 @@ func (w *frameWriter) room() bool {
 	return w.bytes == 0 || (w.bytes < writeBatch && cap(w.scratch)-len(w.scratch) >= frameHeader+2*smallPart)
 }
 
-func (w *frameWriter) add(kind frameKind, head, body []byte) {
+func (w *frameWriter) add(kind frameKind, f *Frame) {
 	if w.scratch == nil {
 		w.scratch = make([]byte, 0, scratchSize)
 	}
 	n := len(w.scratch)
 	w.scratch = w.scratch[:n+frameHeader]
-	putFrameHeader(w.scratch[n:], kind, head, body)
-	w.part(head)
-	w.part(body)
-	w.bytes += frameHeader + len(head) + len(body)
+	putFrameHeader(w.scratch[n:], kind, f)
+	w.part(f.Head)
+	w.part(f.Body)
+	w.bytes += frameHeader + f.Len()
 }
 
 func (w *frameWriter) part(b []byte) {

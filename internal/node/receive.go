@@ -177,7 +177,10 @@ type frameSource struct {
 	ctx    context.Context
 	stream transport.Stream
 	heard  func(int)
+	last   transport.Frame
 }
+
+var _ checkpoint.SumSource = (*frameSource)(nil)
 
 func (s *frameSource) ReadSection() (head, body []byte, err error) {
 	f, err := s.stream.Recv(s.ctx)
@@ -185,8 +188,12 @@ func (s *frameSource) ReadSection() (head, body []byte, err error) {
 		return nil, nil, both(transport.ErrBroken, err)
 	}
 	s.heard(f.Len())
+	s.last = f
 	return f.Head, f.Body, nil
 }
+
+// BodySum implements checkpoint.SumSource: the transport has verified what it knows the sum of.
+func (s *frameSource) BodySum() (sum uint32, ok bool) { return s.last.BodySum() }
 
 // streamTag marks the sections of one round of an attempt.
 func streamTag(n replica.Attempt, round uint64) uint64 { return uint64(n)<<32 ^ round }

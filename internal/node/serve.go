@@ -210,8 +210,10 @@ type frameSink struct {
 	stream transport.Stream
 }
 
-func (s frameSink) WriteSection(head, body []byte) error {
-	return s.stream.Send(s.ctx, transport.Frame{Head: head, Body: body})
+func (s frameSink) WriteSection(head, body []byte, sum uint32) error {
+	f := transport.Frame{Head: head, Body: body}
+	f.SetBodySum(sum)
+	return s.stream.Send(s.ctx, f)
 }
 
 // part is the shards of one of the round's streams: neighbours, so that a store that keeps its keys in order can write them as they come.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"sync/atomic"
@@ -75,14 +76,19 @@ func testSizes(s *suite) {
 	s.exchange(a, b, nil, pattern(20<<20, 3))
 }
 
-// exchange sends a frame that may be larger than what the transport holds, and receives it.
+// exchange sends a frame that may be larger than what the transport holds, and receives it; then the same with a sum of its body.
 func (s *suite) exchange(from, to transport.Stream, head, body []byte) {
 	s.Helper()
-	done := make(chan error, 1)
-	go func() { done <- from.Send(s.ctx, transport.Frame{Head: head, Body: body}) }()
-	s.recv(to, head, body)
-	if err := <-done; err != nil {
-		s.Fatalf("send: %v", err)
+	plain := transport.Frame{Head: head, Body: body}
+	summed := plain
+	summed.SetBodySum(crc32.Checksum(body, castagnoli))
+	for _, f := range []transport.Frame{plain, summed} {
+		done := make(chan error, 1)
+		go func() { done <- from.Send(s.ctx, f) }()
+		s.recv(to, head, body)
+		if err := <-done; err != nil {
+			s.Fatalf("send: %v", err)
+		}
 	}
 }
 

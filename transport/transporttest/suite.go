@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"runtime"
 	"testing"
@@ -148,8 +149,13 @@ func (s *suite) recv(st transport.Stream, head, body []byte) {
 	if !bytes.Equal(f.Head, head) || !bytes.Equal(f.Body, body) {
 		s.Fatalf("received head %s, body %s; want %s, %s", brief(f.Head), brief(f.Body), brief(head), brief(body))
 	}
+	if sum, ok := f.BodySum(); ok && sum != crc32.Checksum(body, castagnoli) {
+		s.Fatalf("received body %s with a wrong sum", brief(body))
+	}
 	f.Release()
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (s *suite) recvErr(st transport.Stream, want error) {
 	s.Helper()
