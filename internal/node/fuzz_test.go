@@ -177,7 +177,7 @@ func FuzzEntry(f *testing.F) {
 			var lsn cluster.LSN
 			var n int
 			var err error
-			fuzzFrugal(t, len(b), func() { lsn, recs, n, err = decodeEntry(b, recs) })
+			fuzzFrugal(t, len(b), func() { lsn, recs, n, err = decodeEntry(b, recs[:0]) })
 			if err != nil {
 				if !errors.Is(err, errEntry) {
 					t.Fatalf("an error of no type: %v", err)

@@ -329,10 +329,9 @@ func (r *ring) distance(after cluster.LSN) int64 {
 func entrySize(b []byte) int        { return int(binary.LittleEndian.Uint32(b)) }
 func entryLSN(b []byte) cluster.LSN { return cluster.LSN(binary.LittleEndian.Uint64(b[8:])) }
 
-// decodeEntry reads the entry at the start of b into recs, which is reused, and returns its length. Keys and values are
+// decodeEntry reads the entry at the start of b, appends its records to recs, and returns its length. Keys and values are
 // parts of b. It checks everything: the bytes came from the network.
 func decodeEntry(b []byte, recs []record.Record) (cluster.LSN, []record.Record, int, error) {
-	recs = recs[:0]
 	if len(b) < entryHeader {
 		return 0, recs, 0, fmt.Errorf("%w: %d bytes left, a header has %d", errEntry, len(b), entryHeader)
 	}

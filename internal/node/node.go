@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hessonite/kv/cluster"
-	"github.com/hessonite/kv/internal/record"
 	"github.com/hessonite/kv/internal/storage"
 	"github.com/hessonite/kv/replica"
 )
@@ -53,7 +52,7 @@ type Node struct {
 	routes    atomic.Pointer[routes]
 
 	sendLimit, syncLimit *limiter
-	scratch              []record.Record // of the attempt that applies the log
+	run                  run // of the attempt that applies the log
 
 	ctx      context.Context // of everything that runs in the background
 	cancel   context.CancelFunc

@@ -7,7 +7,6 @@ import (
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
-	"github.com/hessonite/kv/internal/storage"
 	"github.com/hessonite/kv/replica"
 )
 
@@ -82,7 +81,7 @@ func (a *attempt) replayStaged(ctx context.Context, at cluster.LSN) (cluster.LSN
 		}
 		size := len(body)
 		for len(body) > 0 {
-			lsn, rs, used, err := decodeEntry(body, recs)
+			lsn, rs, used, err := decodeEntry(body, recs[:0])
 			recs = rs
 			if err != nil {
 				return at, err
@@ -159,61 +158,26 @@ func (a *attempt) applyToBase(ctx context.Context, at cluster.LSN, body []byte) 
 			return at, both(ErrStorage, err)
 		}
 	}
-	rest, first := body, cluster.LSN(0)
-	for len(rest) > 0 {
-		lsn, recs, size, err := decodeEntry(rest, a.n.scratch)
-		a.n.scratch = recs
+	first := cluster.LSN(0)
+	for rest := body; len(rest) > 0; {
+		size, err := n.run.decode(rest, at, a.continues)
 		if err != nil {
 			return at, err
 		}
-		if err := a.continues(at, lsn); err != nil {
+		if first == 0 {
+			first = n.run.first()
+		}
+		if at, err = n.run.apply(n.engine, at); err != nil {
 			return at, err
 		}
-		if err := applyEntry(n.engine, lsn, recs); err != nil {
-			return at, fmt.Errorf("%w: apply %d: %w", ErrStorage, lsn, err)
-		}
-		if first == 0 {
-			first = lsn
-		}
-		at, rest = lsn, rest[size:]
+		rest = rest[size:]
 	}
 	n.ring.copyEntries(body, first, at)
 	n.touch()
 	return at, nil
 }
 
-// applyEntry applies one entry under the locks of the shards that it concerns, taken in order.
-func applyEntry(e storage.Engine, lsn cluster.LSN, recs []record.Record) error {
-	shards := shardsOf(recs)
-	shards.each(e.Lock)
-	err := e.Apply(lsn, recs)
-	shards.each(e.Unlock)
-	return err
-}
-
-// shardMask is a set of shards.
-type shardMask [cluster.NumShards / 64]uint64
-
-func shardsOf(recs []record.Record) (m shardMask) {
-	for i := range recs {
-		s := recs[i].Slot.Shard()
-		m[s/64] |= 1 << (s % 64)
-	}
-	return m
-}
-
-// each calls f for each shard of the set, in ascending order.
-func (m *shardMask) each(f func(cluster.Shard)) {
-	for w, bits := range m {
-		for i := 0; bits != 0; i, bits = i+1, bits>>1 {
-			if bits&1 != 0 {
-				f(cluster.Shard(w*64 + i))
-			}
-		}
-	}
-}
-
-// nextLog is the next run of entries from the link; nil for a beat.
+// nextLog is the next stretch of entries from the link; nil for a beat.
 func (a *attempt) nextLog(ctx context.Context) ([]byte, error) {
 	f, err := a.frame(ctx)
 	if err != nil {

@@ -250,7 +250,7 @@ func (w *watch) next() ([]Event, error) {
 // decode makes events of whole entries, up to limit.
 func (w *watch) decode(b []byte, h cluster.History, limit cluster.LSN) (out []Event, err error) {
 	for len(b) > 0 && entryLSN(b) <= limit {
-		lsn, recs, size, err := decodeEntry(b, w.recs)
+		lsn, recs, size, err := decodeEntry(b, w.recs[:0])
 		w.recs = recs
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrStorage, err)

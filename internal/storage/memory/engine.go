@@ -149,6 +149,9 @@ func (e *Engine) Apply(lsn cluster.LSN, recs []record.Record) error {
 		}
 	}
 	for i := range recs {
+		if i%foreseen == 0 {
+			e.Foresee(recs[i:min(i+foreseen, len(recs))])
+		}
 		r := recs[i]
 		r.LSN = lsn
 		sh := e.shard(r.Slot)
