@@ -41,7 +41,7 @@ type tcpStream struct {
 	deadline time.Time // of lingering
 }
 
-var _ Stream = (*tcpStream)(nil)
+var _ TrySender = (*tcpStream)(nil)
 
 func (t *tcpTransport) newStream(raw, conn net.Conn, p Protocol) *tcpStream {
 	s := &tcpStream{streamEnd: newStreamEnd(p, Peer{}), t: t, raw: raw, conn: conn}
@@ -123,6 +123,20 @@ func (s *tcpStream) send(ctx context.Context, f Frame) error {
 		wake(s.work)
 	}
 	return err
+}
+
+// TrySend implements TrySender.
+func (s *tcpStream) TrySend(f Frame) bool {
+	s.mu.Lock()
+	took := f.Len() <= s.max && s.sendable() == nil && s.out.fits(f.Len())
+	if took {
+		s.out.push(item{Frame: f})
+	}
+	s.mu.Unlock()
+	if took {
+		wake(s.work)
+	}
+	return took
 }
 
 // cancelled breaks the stream because a Send was given up: nobody could tell whether its frame counts.

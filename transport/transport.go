@@ -51,6 +51,15 @@ type Stream interface {
 	Close() error
 }
 
+// TrySender is implemented by streams that can tell whether Send would wait. Others are used without it.
+type TrySender interface {
+	Stream
+	// TrySend is Send if that need not wait: it reports whether it took the frame, and waits for nothing. It is for any number of
+	// goroutines at once, also beside one that sends. False says that the stream is full or broken, or the frame too large, and that
+	// the frame is still the caller's.
+	TrySend(f Frame) bool
+}
+
 // Frame is one message: a small head and an optional body, so that bulk bytes can be sent from where they lie. The two
 // arrive as they were sent.
 type Frame struct {

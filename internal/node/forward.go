@@ -241,10 +241,10 @@ type clients struct {
 	closed bool
 }
 
-// client multiplexes requests over one stream: a goroutine sends what is queued, another hands the answers out.
+// client multiplexes requests over one stream: who asks sends its request, and a goroutine hands the answers out.
 type client struct {
 	stream transport.Stream
-	out    chan transport.Frame
+	out    *sender
 	gone   chan struct{} // closed when the stream has ended; err is set then
 	err    error
 
@@ -289,7 +289,7 @@ func (c *clients) get(ctx context.Context, t target) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl = &client{stream: s, out: make(chan transport.Frame, 64), gone: make(chan struct{}), pending: map[uint64]*reply{}}
+	cl = &client{stream: s, out: newSender(s, func() {}), gone: make(chan struct{}), pending: map[uint64]*reply{}}
 	c.mu.Lock()
 	if old := c.m[t]; old != nil && old.alive() { // somebody else dialled too
 		c.mu.Unlock()
@@ -331,24 +331,14 @@ func (c *client) run(ctx context.Context) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.stream.Close() })
 	defer stop()
-	sender := make(chan struct{})
+	sending := make(chan struct{})
 	go func() {
-		defer close(sender)
-		for {
-			select {
-			case f := <-c.out:
-				if c.stream.Send(ctx, f) != nil {
-					c.stream.Close()
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
+		defer close(sending)
+		c.out.run(ctx)
 	}()
 	err := c.receive(ctx)
 	cancel()
-	<-sender
+	<-sending
 	c.stream.Close()
 	c.mu.Lock()
 	c.err = err
@@ -382,7 +372,7 @@ func (c *client) receive(ctx context.Context) error {
 	}
 }
 
-// send queues a request. An error says that not a byte of it was sent.
+// send sends a request. An error says that not a byte of it was sent.
 func (c *client) send(ctx context.Context, w *reply, head encoder, body []byte) error {
 	c.mu.Lock()
 	if c.pending == nil {
@@ -394,15 +384,14 @@ func (c *client) send(ctx context.Context, w *reply, head encoder, body []byte) 
 	c.pending[w.id] = w
 	c.mu.Unlock()
 	head.u64(w.id)
-	select {
-	case c.out <- transport.Frame{Head: head.b, Body: body}:
+	if c.out.send(ctx, c.gone, transport.Frame{Head: head.b, Body: body}) {
 		return nil
-	case <-c.gone:
-		return fmt.Errorf("%w: %w", ErrNoOwner, c.err)
-	case <-ctx.Done():
-		c.forget(w)
-		return ctx.Err()
 	}
+	if err := ctx.Err(); err != nil {
+		c.forget(w)
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNoOwner, c.err)
 }
 
 func (c *client) forget(w *reply) {

@@ -18,23 +18,11 @@ const maxServed = 256
 // serveRequests is the handler of request streams.
 func (n *Node) serveRequests(stream transport.Stream) {
 	ctx, cancel := context.WithCancel(n.ctx)
-	out := make(chan transport.Frame, 64)
+	out := newSender(stream, n.served.end)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for {
-			select {
-			case f := <-out:
-				err := stream.Send(ctx, f)
-				n.served.end()
-				if err != nil {
-					stream.Close()
-					cancel() // nobody takes the other answers
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
+		out.run(ctx)
+		cancel() // nobody takes the other answers
 	})
 	w := workers{jobs: make(chan transport.Frame), run: func(f transport.Frame) {
 		answer, err := n.answerRequest(ctx, f)
@@ -45,25 +33,31 @@ func (n *Node) serveRequests(stream transport.Stream) {
 			n.served.end()
 			return
 		}
-		select {
-		case out <- answer:
-		case <-ctx.Done():
+		if !out.send(ctx, nil, answer) {
 			n.served.end()
 		}
 	}}
+	var buf []byte
 	for {
 		f, err := stream.Recv(ctx)
 		if err != nil {
 			break
 		}
 		n.served.begin()
+		if answer, ok := n.answerAtOnce(ctx, f, &buf); ok {
+			f.Release()
+			if !out.send(ctx, nil, answer) {
+				n.served.end()
+			}
+			continue
+		}
 		if !w.give(ctx, &wg, f) {
 			n.served.end()
 		}
 	}
 	cancel()
 	wg.Wait()
-	for range len(out) {
+	for range len(out.queue) {
 		n.served.end()
 	}
 }
@@ -209,6 +203,41 @@ func (n *Node) answerRequest(ctx context.Context, f transport.Frame) (transport.
 		err = fmt.Errorf("%w: request of kind %d", errWire, kind)
 	}
 	return transport.Frame{Head: e.b[:8:8], Body: e.b[8:]}, err
+}
+
+// reuseValue is the largest value that the buffer for values is kept for.
+const reuseValue = 64 << 10
+
+// answerAtOnce answers a read that waits for nothing: one of a slot that this node serves from memory, and for which what it holds will do. Who reads
+// the stream does that itself, which costs less than to hand the request over. Anything else, faults included, is for a worker. buf is for the value.
+func (n *Node) answerAtOnce(ctx context.Context, f transport.Frame, buf *[]byte) (transport.Frame, bool) {
+	h, d := decoder{b: f.Head}, decoder{b: f.Body}
+	kind, _, version, id := requestKind(h.u8()), h.u64(), h.u64(), h.u64()
+	if kind != reqGet || n.disk != nil || n.served.refuse.Load() || n.routes.Load().version < version {
+		return transport.Frame{}, false
+	}
+	o, key := d.readOptions(), d.bytes()
+	if h.end() != nil || d.end() != nil || checkKey(key) != nil || o.Linearizable || !o.AtLeast.IsZero() {
+		return transport.Frame{}, false
+	}
+	slot, s := cluster.KeySlot(key), n.serving.Load()
+	if s == nil || !s.slots.has(slot) {
+		return transport.Frame{}, false
+	}
+	it, err := n.getHere(ctx, s.reign, slot, key, *buf, o)
+	if err != nil && err != ErrNotFound {
+		return transport.Frame{}, false
+	}
+	if err == nil && cap(it.Value) <= reuseValue {
+		*buf = it.Value[:0]
+	}
+	e := encoder{b: make([]byte, 0, answerRoom+len(it.Value)+answerRoom)}
+	e.u64(id)
+	if e.outcome(err) {
+		it.Key = nil
+		e.item(&it)
+	}
+	return transport.Frame{Head: e.b[:8:8], Body: e.b[8:]}, true
 }
 
 // answerRoom holds most answers, and the head before them.

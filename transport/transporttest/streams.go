@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -355,5 +356,44 @@ func testPeerCloses(s *suite) {
 		if err := <-results; !errors.Is(err, transport.ErrBroken) {
 			s.Errorf("a call that the peer's Close interrupted returned %v", err)
 		}
+	}
+}
+
+// TrySend takes frames for as long as they fit, from any number of goroutines, without waiting; what it took arrives once. It takes nothing too large, and
+// nothing once the stream is closed.
+func testTrySend(s *suite) {
+	a, b := s.pair()
+	try, ok := a.(transport.TrySender)
+	if !ok {
+		s.Skip("its streams have no TrySend")
+	}
+	const size, limit = 64 << 10, 64 << 20
+	body := pattern(size, 1)
+	var sent atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for try.TrySend(transport.Frame{Body: body}) {
+				if sent.Add(1)*size > limit {
+					s.Errorf("%d bytes were taken while nobody received", sent.Load()*size)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	all.Go(func() {
+		if err := a.Send(s.ctx, transport.Frame{Head: []byte("end")}); err != nil { // it waits until there is room
+			s.Errorf("send: %v", err)
+		}
+	})
+	for range sent.Load() {
+		s.recv(b, nil, body)
+	}
+	s.recv(b, []byte("end"), nil)
+	all.Wait()
+	a.Close()
+	if try.TrySend(transport.Frame{Head: []byte("late")}) {
+		s.Error("a closed stream took a frame")
 	}
 }

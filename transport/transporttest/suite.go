@@ -36,6 +36,7 @@ func Run(t *testing.T, f Factory) {
 		{"Sizes", testSizes},
 		{"Ownership", testOwnership},
 		{"FlowControl", testFlowControl},
+		{"TrySend", testTrySend},
 		{"BothWaysAtOnce", testBothWays},
 		{"RecvCancelled", testRecvCancelled},
 		{"SendCancelled", testSendCancelled},
