@@ -331,9 +331,12 @@ func (n *Node) appendLocked(r *reign, ops []Op, sc *scratch) (lsn, seen cluster.
 		}
 		var cur storage.Entry
 		ok := false
-		if !op.blind() || n.disk != nil { // an engine on disk has to look in any case, and better here than when it commits
+		switch {
+		case !op.blind():
 			cur, ok = n.lookLocked(op, sc)
 			seen = max(seen, cur.LSN)
+		case n.disk != nil: // an engine on disk may have to look in any case, and better here than when it commits
+			n.disk.Foresee(op.slot, op.Key)
 		}
 		alive := ok && !cur.Tombstone && (cur.ExpiresAt == 0 || cur.ExpiresAt > now)
 		if err := n.check(r, op, cur, alive); err != nil {

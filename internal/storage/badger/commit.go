@@ -107,7 +107,7 @@ func (e *Engine) run() bool {
 	for _, entry := range taken {
 		for i := range entry.changes {
 			ch := &entry.changes[i]
-			e.shards[slotOf(ch.key).Shard()].drop(ch)
+			e.shards[slotOf(ch.key).Shard()].settle(ch, e.known)
 		}
 	}
 	e.queue.commit(lsn, bytes)

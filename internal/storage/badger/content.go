@@ -261,7 +261,7 @@ func (b *batch) commitBase(lsn cluster.LSN) error {
 	c := b.c
 	// Only this goroutine writes the figures: it may read them without the lock.
 	ring := c.fig.ring(c.run+1, c.seq+1, lsn, b.d)
-	if err := b.set(ringKey(ring.run), ring.append(nil)); err != nil {
+	if err := b.set(ringKey(ring.run), ring.append(make([]byte, 0, 32+16*len(ring.shards)))); err != nil {
 		return err
 	}
 	if b.history != nil {

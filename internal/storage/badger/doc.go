@@ -21,6 +21,9 @@
 // The number of entries of each slot, the LSN of each shard's last change and the like are kept in memory, and as far as they cannot be
 // counted again in a ring of small keys, one of which each run replaces. Open counts all entries and compares.
 //
+// So that these are exact, a change has to be told what it replaces. Size and expiry of the entries that were written last are kept in memory, within a
+// bound (known); of any other key somebody looks: who writes it, under the shard's lock (Current, Foresee), or else the committer.
+//
 // # Syncs
 //
 // A capture is one pass over a shard's keys at one sequence. A staging store that takes all shards in full is a database in a

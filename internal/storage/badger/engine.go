@@ -22,6 +22,7 @@ type Engine struct {
 	dir *directory // nil in memory
 
 	shards [cluster.NumShards]shardLock
+	known  *known
 	queue  queue
 	work   chan func() // for the committer, between runs
 	wake   chan struct{}
@@ -120,7 +121,7 @@ func (e *Engine) Apply(lsn cluster.LSN, recs []record.Record) error {
 	for i := range recs {
 		sh := &e.shards[recs[i].Slot.Shard()]
 		sh.last.Store(uint64(lsn))
-		sh.add(&entry.changes[i])
+		sh.add(&entry.changes[i], e.known)
 	}
 	if err := e.queue.push(entry); err != nil {
 		for i := range recs {

@@ -84,7 +84,7 @@ const turn = cluster.NumShards / ringSize
 
 // ring is the entry for the next run, with the figures as they will be.
 func (f *figures) ring(run, seq uint64, lsn cluster.LSN, d *delta) ringEntry {
-	r := ringEntry{run: run, seq: seq, lsn: lsn}
+	r := ringEntry{run: run, seq: seq, lsn: lsn, shards: make([]ringShard, 0, turn+len(d.shards))}
 	add := func(s cluster.Shard) {
 		sh := f.shards[s]
 		if sd := d.shards[s]; sd != nil {

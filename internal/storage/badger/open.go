@@ -24,13 +24,14 @@ func Open(ctx context.Context, o Options) (e *Engine, err error) {
 		return nil, err
 	}
 	e = &Engine{
-		o:    o,
-		log:  o.Logger,
-		dir:  d,
-		work: make(chan func()),
-		wake: make(chan struct{}, 1),
-		quit: make(chan struct{}),
-		done: make(chan struct{}),
+		o:     o,
+		log:   o.Logger,
+		dir:   d,
+		known: newKnown(),
+		work:  make(chan func()),
+		wake:  make(chan struct{}, 1),
+		quit:  make(chan struct{}),
+		done:  make(chan struct{}),
 	}
 	e.stalls = newStalls(o.Dir, e.stalled)
 	defer func() {

@@ -14,18 +14,21 @@ type shardLock struct {
 	mu    sync.Mutex
 	last  atomic.Uint64 // LSN of the last Apply
 	buf   []byte        // for keys
-	seen  []sighting    // what Current has found since Lock, so that the committer need not look again
+	seen  []sighting    // what Current and Foresee have found since Lock, so that the committer need not look again
 	pends pends
 }
 
-// sighting is what Current found.
+// sighting is what lies under a key.
 type sighting struct {
 	key   []byte
 	state entryState
 }
 
-// maxSeen is how many sightings are kept.
-const maxSeen = 8
+// maxSeen is how many sightings are kept, and keptKey how long a key's buffer may be to be used again.
+const (
+	maxSeen = 8
+	keptKey = 128
+)
 
 // pends are the changes of a shard that are not committed. It has a lock of its own: the committer takes none of the callers'.
 type pends struct {
@@ -45,24 +48,40 @@ func (e *Engine) Lock(s cluster.Shard) { e.shards[s].mu.Lock() }
 // Unlock gives the lock of a shard back.
 func (e *Engine) Unlock(s cluster.Shard) {
 	sh := &e.shards[s]
-	clear(sh.seen)
+	for i := range sh.seen {
+		if s := &sh.seen[i]; cap(s.key) > keptKey {
+			s.key = nil
+		}
+	}
 	sh.seen = sh.seen[:0]
 	sh.mu.Unlock()
 }
 
+// see keeps what lies under the key in buf.
+func (sh *shardLock) see(state entryState) {
+	n := len(sh.seen)
+	switch {
+	case n == maxSeen:
+		return
+	case n < cap(sh.seen):
+		sh.seen = sh.seen[:n+1]
+	default:
+		sh.seen = append(sh.seen, sighting{})
+	}
+	s := &sh.seen[n]
+	s.key, s.state = append(s.key[:0], sh.buf...), state
+}
+
 // add makes a change pending. The caller holds the shard's lock.
-func (sh *shardLock) add(ch *change) {
+func (sh *shardLock) add(ch *change, known *known) {
 	sh.pends.mu.Lock()
 	defer sh.pends.mu.Unlock()
-	old := sh.pends.m[string(ch.key)]
-	switch {
-	case old != nil:
+	if old := sh.pends.m[string(ch.key)]; old != nil {
 		ch.prev = old.state()
-	default:
-		for i := range sh.seen {
-			if bytes.Equal(sh.seen[i].key, ch.key) {
-				ch.prev = sh.seen[i].state
-			}
+	} else {
+		ch.prev = sh.sighted(ch.key)
+		if ch.prev.kind == kindUnknown {
+			ch.prev = known.get(ch.key)
 		}
 	}
 	if ch.prev.kind == kindTombstone || ch.prev.kind == kindNone {
@@ -75,12 +94,33 @@ func (sh *shardLock) add(ch *change) {
 	sh.pends.m[string(ch.key)] = ch
 }
 
-// drop ends that a change is pending, if it still is.
+// sighted is what Current or Foresee has found under a key since Lock.
+func (sh *shardLock) sighted(key []byte) entryState {
+	for i := range sh.seen {
+		if bytes.Equal(sh.seen[i].key, key) {
+			return sh.seen[i].state
+		}
+	}
+	return entryState{}
+}
+
+// drop ends that a change is pending, if it still is: it was refused.
 func (sh *shardLock) drop(ch *change) {
 	sh.pends.mu.Lock()
 	defer sh.pends.mu.Unlock()
 	if sh.pends.m[string(ch.key)] == ch {
 		delete(sh.pends.m, string(ch.key))
+	}
+}
+
+// settle ends that a change is pending, if it still is: it is committed. In the same step it becomes known, so that a later change finds it in the
+// one place or in the other.
+func (sh *shardLock) settle(ch *change, known *known) {
+	sh.pends.mu.Lock()
+	defer sh.pends.mu.Unlock()
+	if sh.pends.m[string(ch.key)] == ch {
+		delete(sh.pends.m, string(ch.key))
+		known.note(ch.key, ch.state())
 	}
 }
 
@@ -102,9 +142,7 @@ func (e *Engine) Current(slot cluster.Slot, key []byte) (storage.Entry, bool) {
 		e.fail(err)
 		return storage.Entry{}, false
 	}
-	if len(sh.seen) < maxSeen {
-		sh.seen = append(sh.seen, sighting{bytes.Clone(full), state})
-	}
+	sh.see(state)
 	if state.kind == kindNone {
 		return storage.Entry{}, false
 	}
@@ -121,5 +159,6 @@ func (e *Engine) restart(base storage.Base) {
 		sh.pends.m = nil
 		sh.pends.mu.Unlock()
 	}
+	e.known.forget()
 	e.queue.restart(base.LSN, base.History)
 }

@@ -71,6 +71,7 @@ func (e *Engine) switchTo(c *content, name string) error {
 // is left that would tell others of what was dropped. If it is interrupted, it has to be called again.
 func (e *Engine) DropSlots(slots cluster.SlotSet) error {
 	return e.do(func(c *content) error {
+		defer e.known.forget()
 		if err := c.dropSlots(slots); err != nil {
 			return fmt.Errorf("drop slots: %w", diskError(e.o.Dir, err))
 		}

@@ -44,15 +44,18 @@ func (r *removals) count() uint64 {
 	return r.n
 }
 
-// sweeper gives back the room of long values that nobody needs any more.
+// sweeper gives back the room of long values that nobody needs any more, and what is known of keys while none is written.
 func (e *Engine) sweeper() {
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
-	for {
+	for idle := (idleness{}); ; {
 		select {
 		case <-e.quit:
 			return
 		case <-t.C:
+		}
+		if idle.since(e.written.Load()) {
+			e.known.forget()
 		}
 		for e.sweep() {
 			select {
@@ -62,6 +65,15 @@ func (e *Engine) sweeper() {
 			}
 		}
 	}
+}
+
+// idleness finds out whether nothing was written from one look to the next.
+type idleness struct{ written int64 }
+
+func (i *idleness) since(written int64) bool {
+	same := i.written == written
+	i.written = written
+	return same
 }
 
 // sweep moves one file's live values, and reports whether there may be more to do.
