@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -224,7 +225,7 @@ func TestObserve(t *testing.T) {
 		c := newCluster(t, 2)
 		n := c.Node(1)
 		synctest.Wait() // until the node is open: all observers see the same from now on
-		seen := observe(n)
+		seen, before := observe(n), n.Status().Entered
 		var slow []replica.Transition
 		hold := make(chan struct{})
 		n.Observe(func(tr replica.Transition) { <-hold; slow = append(slow, tr) })
@@ -244,12 +245,18 @@ func TestObserve(t *testing.T) {
 		seen.mu.Lock()
 		defer seen.mu.Unlock()
 		for i, tr := range seen.list {
+			if tr.From.State != tr.To.State {
+				before[tr.To.State]++
+			}
 			if tr.Dropped != 0 || (i > 0 && tr.From != seen.list[i-1].To) || tr.At.IsZero() {
 				t.Fatalf("transition %d: %+v follows %+v", i, tr, seen.list[max(i-1, 0)])
 			}
 		}
 		if last := seen.list[len(seen.list)-1]; last.To.State != replica.Closed {
 			t.Errorf("the last one is %v", last)
+		}
+		if after := n.Status().Entered; !maps.Equal(before, after) || after[replica.Following] != 101 {
+			t.Errorf("counted %v, seen %v", after, before)
 		}
 		dropped := uint64(0)
 		for i, tr := range slow {

@@ -54,6 +54,9 @@ type Status struct {
 	StaleMessages                   uint64 // of another attempt, epoch or incarnation: dropped
 	StaleEvents                     uint64
 	Transitions                     uint64
+	// Entered counts how often the node came to each state from another one; steps within a state are only in Transitions. Every state has its
+	// entry, and the map is the caller's.
+	Entered map[replica.State]uint64
 }
 
 // LinkStatus is the health of the link from a replica to its primary, measured on the link itself.
@@ -110,7 +113,7 @@ func status(s node.Status) Status {
 		Written: s.Engine.Written, Moved: s.Engine.Moved, ExpiryLag: time.Duration(s.Engine.Overdue) * time.Millisecond,
 		InstallPause: time.Duration(s.Engine.InstallNS), WriteRate: s.WriteRate,
 		SyncsLog: s.SyncsLog, SyncsDelta: s.SyncsDelta, SyncsFull: s.SyncsFull, SyncsDone: s.SyncsDone, SyncsFailed: s.SyncsFailed,
-		DroppedTail: s.DroppedTail, StaleMessages: s.StaleMessages, StaleEvents: s.StaleEvents, Transitions: s.Transitions,
+		DroppedTail: s.DroppedTail, StaleMessages: s.StaleMessages, StaleEvents: s.StaleEvents, Transitions: s.Transitions, Entered: s.Entered,
 	}
 	out.Sync = SyncStatus{
 		Attempt: replica.Attempt(s.Sync.Attempt), Kind: s.Sync.Kind, Phase: s.Sync.Phase, TotalBytes: s.Sync.TotalBytes,

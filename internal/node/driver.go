@@ -191,7 +191,7 @@ func (d *driver) moved(from replica.Machine, q queued) {
 		d.patience.Stop()
 	}
 	t := replica.Transition{From: from, To: to, Event: q.ev, Cause: q.cause, At: time.Now()}
-	d.n.counters.transitions.Add(1)
+	d.n.counters.moved(from.State, to.State)
 	d.n.logTransition(t)
 	d.n.observers.publish(t)
 }

@@ -19,6 +19,23 @@ type counters struct {
 	gotLog, gotStaged                                   atomic.Uint64 // answers, as replica
 	syncDone, syncFailed                                atomic.Uint64
 	droppedTail                                         atomic.Uint64
+	entered                                             [replica.Closed + 1]atomic.Uint64 // by state
+}
+
+// moved counts a step of the machine.
+func (c *counters) moved(from, to replica.State) {
+	c.transitions.Add(1)
+	if from != to {
+		c.entered[to].Add(1)
+	}
+}
+
+func (c *counters) statesEntered() map[replica.State]uint64 {
+	out := make(map[replica.State]uint64, len(c.entered))
+	for i := range c.entered {
+		out[replica.State(i)] = c.entered[i].Load()
+	}
+	return out
 }
 
 func (c *counters) syncKind(k storage.StageKind) {
@@ -149,6 +166,7 @@ type Status struct {
 	StaleEvents   uint64
 	StaleMessages uint64
 	Transitions   uint64
+	Entered       map[replica.State]uint64
 	SyncsLog      uint64
 	SyncsDelta    uint64
 	SyncsFull     uint64
@@ -176,7 +194,7 @@ func (n *Node) Status() Status {
 	s.StaleEvents, s.StaleMessages, s.Transitions = c.staleEvents.Load(), c.staleMessages.Load(), c.transitions.Load()
 	s.SyncsLog, s.SyncsDelta, s.SyncsFull = c.syncLog.Load(), c.syncDelta.Load(), c.syncFull.Load()
 	s.SyncsDone, s.SyncsFailed = c.syncDone.Load(), c.syncFailed.Load()
-	s.DroppedTail = c.droppedTail.Load()
+	s.DroppedTail, s.Entered = c.droppedTail.Load(), c.statesEntered()
 	g, ok := v.Groups[snap.machine.Group]
 	if ok {
 		s.GroupName, s.Slots, s.Primary, s.PrimaryAddr = g.Name, g.Slots.Len(), g.Primary.Node, v.Nodes[g.Primary.Node].Addr
