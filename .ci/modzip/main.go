@@ -3,7 +3,8 @@
 //	modzip DIR VERSION PROXY
 //
 // writes PROXY/<module>/@v/{list,VERSION.info,VERSION.mod,VERSION.zip} of the module in DIR. A module in a directory below is left out,
-// as it is in every module zip.
+// as it is in every module zip. What the module takes from another directory by a replace it requires in VERSION instead, as it must when it is
+// published: who gets it sees no replace.
 package main
 
 import (
@@ -31,10 +32,11 @@ func main() {
 }
 
 func run(dir, version, proxy string) (err error) {
-	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	dir, mod, clean, err := published(dir, version)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, clean()) }()
 	m := module.Version{Path: modfile.ModulePath(mod), Version: version}
 	if err := module.Check(m.Path, m.Version); err != nil {
 		return err
@@ -65,4 +67,41 @@ func run(dir, version, proxy string) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	return zip.CreateFromDir(f, m, dir)
+}
+
+// published is the directory of the module as it would be published, which clean removes if it is a copy, and its go.mod.
+func published(dir, version string) (published string, mod []byte, clean func() error, err error) {
+	name := filepath.Join(dir, "go.mod")
+	if mod, err = os.ReadFile(name); err != nil {
+		return "", nil, nil, err
+	}
+	f, err := modfile.Parse(name, mod, nil)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	if len(f.Replace) == 0 {
+		return dir, mod, func() error { return nil }, nil
+	}
+	for _, r := range f.Replace {
+		if r.New.Version != "" {
+			return "", nil, nil, fmt.Errorf("%s replaces %s by %s, which who gets it does not see", name, r.Old.Path, r.New)
+		}
+		if err := errors.Join(f.AddRequire(r.Old.Path, version), f.DropReplace(r.Old.Path, r.Old.Version)); err != nil {
+			return "", nil, nil, err
+		}
+	}
+	f.Cleanup()
+	if mod, err = f.Format(); err != nil {
+		return "", nil, nil, err
+	}
+	top, err := os.MkdirTemp("", "modzip")
+	if err != nil {
+		return "", nil, nil, err
+	}
+	clean = func() error { return os.RemoveAll(top) }
+	published = filepath.Join(top, "module")
+	if err := errors.Join(os.CopyFS(published, os.DirFS(dir)), os.WriteFile(filepath.Join(published, "go.mod"), mod, 0o644)); err != nil {
+		return "", nil, nil, errors.Join(err, clean())
+	}
+	return published, mod, clean, nil
 }
