@@ -159,7 +159,7 @@ var replicaFamilies = []family{
 		Help: "Bytes of the log that the replica has yet to acknowledge, as far as they are held: at most hessonite_log_bytes."},
 		each(true, func(r *kv.ReplicaStatus) float64 { return float64(r.LagBytes) })},
 	{Definition{Topic: "Replicas of a primary", Name: "hessonite_replica_lag_seconds", Type: Gauge, Labels: []string{"replica"}, Only: ofLinked,
-		Help: "Time since the replica last acknowledged something, if it is behind; else 0."},
+		Help: "Time since the replica last acknowledged something, or was linked, if it is behind, as one that syncs is; else 0."},
 		each(true, func(r *kv.ReplicaStatus) float64 { return max(r.LagTime.Seconds(), 0) })},
 	{Definition{Topic: "Replicas of a primary", Name: "hessonite_sync_rounds_total", Type: Counter, Labels: []string{"kind"},
 		Help: "Rounds of syncs that this node answered as primary, by what the shard that needed most got: log, delta or full."},
