@@ -255,7 +255,7 @@ func TestObserve(t *testing.T) {
 		if last := seen.list[len(seen.list)-1]; last.To.State != replica.Closed {
 			t.Errorf("the last one is %v", last)
 		}
-		if after := n.Status().Entered; !maps.Equal(before, after) || after[replica.Following] != 101 {
+		if after := n.Status().Entered; !maps.Equal(before, after) || after[replica.Unassigned] != 101 {
 			t.Errorf("counted %v, seen %v", after, before)
 		}
 		dropped := uint64(0)
