@@ -58,7 +58,7 @@ func bare(s string) string {
 // Each Go snippet of the documentation stands, line by line, in an Example, and each link within it leads to a file, and to a heading.
 func TestDocumentsAreCompiled(t *testing.T) {
 	var examples string
-	for _, pattern := range []string{"example*_test.go", "kvtest/example_test.go", "kvprom/example_test.go"} {
+	for _, pattern := range []string{"example*_test.go", "kvtest/example_test.go", "kvhttp/example_test.go", "kvprom/example_test.go"} {
 		files, err := filepath.Glob(pattern)
 		must(t, err)
 		for _, f := range files {
