@@ -16,6 +16,7 @@ const (
 	memoryWrites = 3_000_000 // over them
 	memorySize   = 100
 	memorySkew   = 1.1 // of Zipf's law
+	memoryRest   = 15 * time.Second
 )
 
 // memoryWorks measure what is held: for each entry, and by a node that has nothing to do.
@@ -35,6 +36,8 @@ func memoryWork() work {
 		},
 		targets: []target{
 			{text: "kv beside redis", of: ref{name, "kv", "bytes/entry"}, per: ref{name, "redis", "bytes/entry"}, limit: 1, atMost: true},
+			{text: fmt.Sprintf("kv, %v after the last write, beside redis", memoryRest),
+				of: ref{name, "kv", "bytes/entry at rest"}, per: ref{name, "redis", "bytes/entry"}, limit: 1, atMost: true},
 			{text: "kv beside a map", of: ref{name, "kv", "bytes/entry"}, per: ref{name, "map", "bytes/entry"}, onlyTells: true},
 			{text: "kv, skewed beside random", of: ref{name, "kv, skewed", "bytes/entry"}, per: ref{name, "kv", "bytes/entry"}, onlyTells: true},
 		},
@@ -101,7 +104,26 @@ func memoryKV(ctx context.Context, e *env, choose chooser) (figures, error) {
 	// The log is as large with ten entries as with ten million.
 	f["log bytes/entry"] = float64(s.LogBytes) / float64(keys)
 	f["told bytes/entry"] = float64(s.Memory) / float64(keys)
-	return f, cleaning(f, filled, s)
+	if err := cleaning(f, filled, s); err != nil {
+		return nil, err
+	}
+	return f, rested(ctx, n, before, keys, f)
+}
+
+// rested tells what is held when nobody has written for a while, and what the node has done meanwhile.
+func rested(ctx context.Context, n *kv.Node, before held, keys int, f figures) error {
+	moved, cpu := n.Status().Moved, cpuSeconds()
+	select {
+	case <-time.After(memoryRest):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s := n.Status()
+	f["cpu s to rest"] = cpuSeconds() - cpu
+	f["moved to rest/live"] = float64(s.Moved-moved) / float64(s.LiveBytes)
+	f["live share at rest"] = float64(s.LiveBytes) / float64(s.Memory)
+	f.take(before.since(keys), "", " at rest", "bytes/entry", "RSS bytes/entry")
+	return nil
 }
 
 func memoryMap(ctx context.Context, e *env, choose chooser) (figures, error) {

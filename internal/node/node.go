@@ -179,11 +179,12 @@ func (n *Node) watchView(ctx context.Context) error {
 	return nil
 }
 
-// housekeep expires entries and lets old tombstones go, while this node is primary.
+// housekeep expires entries while this node is primary, lets old tombstones go, and gives back memory that only bursts of writes need.
 func (n *Node) housekeep(ctx context.Context) error {
-	t := time.NewTicker(250 * time.Millisecond)
+	const every = 250 * time.Millisecond
+	t := time.NewTimer(every)
 	defer t.Stop()
-	for {
+	for ; ; t.Reset(every) { // no ticker: a turn that comes late would make the next one come early, and take writers for idle
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -200,11 +201,19 @@ func (n *Node) housekeep(ctx context.Context) error {
 		case replica.Following:
 			n.purge(n.link.commit())
 		}
+		if e, ok := n.engine.(storage.Settler); ok {
+			n.tidied(e.Settle())
+		}
 	}
 }
 
 func (n *Node) purge(limit cluster.LSN) {
-	if err := n.engine.Purge(limit, n.cfg.TombstoneBytes); err != nil && !errors.Is(err, storage.ErrClosed) {
+	n.tidied(n.engine.Purge(limit, n.cfg.TombstoneBytes))
+}
+
+// tidied looks at how a part of the housekeeping has ended.
+func (n *Node) tidied(err error) {
+	if err != nil && !errors.Is(err, storage.ErrClosed) {
 		n.fault(both(ErrStorage, err))
 	}
 }

@@ -103,6 +103,14 @@ type Engine interface {
 	Close() error
 }
 
+// Settler is implemented by engines that hold more than what counts, because giving that back with every write would cost too much, and that can
+// give it back while little is written.
+type Settler interface {
+	// Settle does a bounded part of it, in small steps under the shards' locks, and nothing once all is done. It is called now and then, by one
+	// goroutine at a time: what was written since the last call tells whether there is time for it.
+	Settle() error
+}
+
 // DueKey names an entry whose time has come.
 type DueKey struct {
 	Slot cluster.Slot

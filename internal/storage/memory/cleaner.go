@@ -39,7 +39,7 @@ func (t *table) clean(written int) error {
 		budget *= 4 // it falls behind
 	}
 	for budget > 0 && t.dead > slack {
-		if t.victim == nil && !t.pick() {
+		if t.victim == nil && !t.pick(candidates) {
 			return nil
 		}
 		n, err := t.cleanSome(budget)
@@ -51,10 +51,10 @@ func (t *table) clean(written int) error {
 	return nil
 }
 
-// pick chooses the block that gives the most for the work among some candidates. The next call looks at others.
-func (t *table) pick() bool {
+// pick chooses the block that gives the most for the work among so many candidates. The next call looks at others.
+func (t *table) pick(among int) bool {
 	var best *block
-	for range min(candidates, len(t.order)) {
+	for range min(among, len(t.order)) {
 		if t.cursor >= len(t.order) {
 			t.cursor = 0
 		}

@@ -33,6 +33,14 @@ func (w *writer) set(key string, size int) {
 	w.write(record.Record{Key: []byte(key), Value: make([]byte, size)})
 }
 
+// stamp sets a key to a value that begins with a mark.
+func (w *writer) stamp(key string, size int, mark byte) {
+	w.t.Helper()
+	value := make([]byte, size)
+	value[0] = mark
+	w.write(record.Record{Key: []byte(key), Value: value})
+}
+
 func (w *writer) del(key string) {
 	w.t.Helper()
 	w.write(record.Record{Key: []byte(key), Tombstone: true})

@@ -4,7 +4,8 @@
 // garbage collector has few and pointer-free objects to look at. An index (extendible hashing, one uint64 an entry) maps a
 // key's hash to block and offset. A record that was overwritten is dead: its offset goes into its block's list of dead records. A
 // deletion is a record too, a tombstone, and lives until the horizon passes it. The cleaner moves live records out of
-// blocks with many dead ones, a little with each write, and lets the blocks go.
+// blocks with many dead ones, a little with each write, and lets the blocks go. While a shard is written to, it lets many be dead, because that makes
+// it cheap; when the shard has come to rest, Settle goes on to where few are.
 //
 // What lies in a block never changes: the newest one only grows, and a list of dead records only grows. So a capture is a list of
 // blocks and of lengths. It takes no copy, holds up no writer, and streams exactly what was live at its moment: dead

@@ -59,6 +59,7 @@ type Engine struct {
 	overdue     atomic.Int64
 	installNS   atomic.Int64
 	dueFrom     atomic.Uint32 // the shard at which the next Due begins
+	settler     settler
 
 	// baseMu orders what is told of the base as a whole with its replacement. It is taken behind shards' locks.
 	baseMu     sync.RWMutex
@@ -80,6 +81,8 @@ type shard struct {
 	horizon    atomic.Uint64 // written under mu
 	nextDue    atomic.Int64  // the earliest expiry, or earlier; written under mu
 	pending    func()        // captures the shard for a snapshot, before anything is changed (lock); under mu
+	seen       int64         // what was written when Settle last looked; under mu
+	looks      int           // how often in a row Settle has found little written, up to restLooks; under mu
 
 	buildMu sync.Mutex // held while a slot is sorted; taken before mu
 }

@@ -17,6 +17,7 @@ func (e *Engine) Purge(limit cluster.LSN, keep int64) error {
 		if !some {
 			return nil
 		}
+		e.settler.stirred.Store(true)
 		for i := range e.shards {
 			for more := true; more; {
 				var err error

@@ -79,6 +79,7 @@ func (e *Engine) DropSlots(slots cluster.SlotSet) error {
 		sh.horizon.Store(e.lsn.Load())
 		sh.mu.Unlock()
 	}
+	e.settler.stirred.Store(true)
 	return errors.Join(errs...)
 }
 
