@@ -47,19 +47,27 @@ func (o Options) settings() settings {
 	return settings{seed: maphash.MakeSeed(), blockSize: size}
 }
 
+// cacheLine is a distance at which processors do not take each other's memory away.
+const cacheLine = 64
+
 // Engine keeps its entries in memory. Its methods are safe for concurrent use as storage.Engine says.
 type Engine struct {
+	shards [cluster.NumShards]shard // first, so that they begin with a line of the cache
+
+	// What every call reads and hardly any changes.
 	cfg         settings
 	max         int64
-	incarnation uint64       // in tokens
-	held        atomic.Int64 // by the shards
-	staged      atomic.Int64 // by staging stores
-	lsn         atomic.Uint64
+	incarnation uint64 // in tokens
 	closed      atomic.Bool
-	overdue     atomic.Int64
-	installNS   atomic.Int64
-	dueFrom     atomic.Uint32 // the shard at which the next Due begins
-	settler     settler
+	_           [cacheLine]byte
+
+	lsn       atomic.Uint64
+	held      atomic.Int64 // by the shards
+	staged    atomic.Int64 // by staging stores
+	overdue   atomic.Int64
+	installNS atomic.Int64
+	dueFrom   atomic.Uint32 // the shard at which the next Due begins
+	settler   settler
 
 	// baseMu orders what is told of the base as a whole with its replacement. It is taken behind shards' locks.
 	baseMu     sync.RWMutex
@@ -67,24 +75,24 @@ type Engine struct {
 	generation atomic.Uint64 // the last one given to a shard
 
 	snapMu sync.Mutex // held while a snapshot is taken; taken before shards' locks
-	shards [cluster.NumShards]shard
 }
 
 var _ storage.Engine = (*Engine)(nil)
 
 // shard is one shard of the base. Its lock is the one that Lock takes.
 type shard struct {
-	mu sync.RWMutex
+	mu      sync.RWMutex
+	pending func()        // captures the shard for a snapshot, before anything is changed (lock); under mu
+	changed atomic.Uint64 // LSN of the last change; written under mu
 	table
 	generation uint64        // changes when the content is replaced: older tokens are void
-	changed    atomic.Uint64 // LSN of the last change; written under mu
 	horizon    atomic.Uint64 // written under mu
 	nextDue    atomic.Int64  // the earliest expiry, or earlier; written under mu
-	pending    func()        // captures the shard for a snapshot, before anything is changed (lock); under mu
 	seen       int64         // what was written when Settle last looked; under mu
 	looks      int           // how often in a row Settle has found little written, up to restLooks; under mu
 
 	buildMu sync.Mutex // held while a slot is sorted; taken before mu
+	_       [cacheLine / 2]byte
 }
 
 // New makes an empty engine. Options that are not valid count as the default.

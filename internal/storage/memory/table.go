@@ -15,36 +15,38 @@ type settings struct {
 	blockSize int
 }
 
-// table is the content of one shard, in the base or in a staging store. Its owner orders the access.
+// table is the content of one shard, in the base or in a staging store. Its owner orders the access. What every write needs comes first, in few
+// lines of the cache: when writers on several processors take turns in a shard, each line that one has changed has to come over to the next.
 type table struct {
 	index  index
 	datas  [][]byte // the data of blocks by number, so that looking up need not go by way of the block
 	blocks []*block // by number; [0] is never used
-	cfg    *settings
-	gauge  *atomic.Int64 // bytes held by all tables of the owner
-	held   int64         // bytes held by this one
-	free   []uint32      // numbers without a block
-	order  []*block      // by sequence; those that are gone are swept out now and then
-	gone   int           // of order
 	active *block
-	seq    uint64
+	cfg    *settings
+	orders *orders // nil when no slot is being scanned
 
-	entries   int
+	live    int64
+	dead    int64 // bytes of dead records in blocks that are still there
+	entries int
+	written int64
+	moved   int64
+	cleaner
+
+	gauge *atomic.Int64 // bytes held by all tables of the owner
+	held  int64         // bytes held by this one
+	free  []uint32      // numbers without a block
+	order []*block      // by sequence; those that are gone are swept out now and then
+	gone  int           // of order
+	seq   uint64
+
 	tombs     int
 	expiring  int // entries with an expiry
-	live      int64
-	dead      int64 // bytes of dead records in blocks that are still there
 	tombBytes int64
 	counts    [cluster.SlotsPerShard]int32
 
-	cleaner
 	due    dueHeap
 	graves graves
-	orders *orders // nil when no slot is being scanned
-	looked int64   // records that were read to sort slots
-
-	written int64
-	moved   int64
+	looked int64 // records that were read to sort slots
 }
 
 func newTable(cfg *settings, gauge *atomic.Int64) table {
@@ -142,15 +144,20 @@ func (t *table) enter(r *record.Record, size int, hash uint64, at ref) {
 	if r.Tombstone {
 		t.tombs++
 		t.tombBytes += int64(size)
-		if wasThere && t.orders != nil {
-			t.unsort(r.Slot, r.Key)
+		if wasThere {
+			t.counts[r.Slot%cluster.SlotsPerShard]--
+			if t.orders != nil {
+				t.unsort(r.Slot, r.Key)
+			}
 		}
 		return
 	}
 	t.entries++
-	t.counts[r.Slot%cluster.SlotsPerShard]++
-	if !wasThere && t.orders != nil {
-		t.sort(r.Slot, r.Key, tagOf(hash))
+	if !wasThere {
+		t.counts[r.Slot%cluster.SlotsPerShard]++
+		if t.orders != nil {
+			t.sort(r.Slot, r.Key, tagOf(hash))
+		}
 	}
 	if r.ExpiresAt != 0 {
 		t.expiring++
@@ -160,7 +167,7 @@ func (t *table) enter(r *record.Record, size int, hash uint64, at ref) {
 	}
 }
 
-// kill takes a record, which the index does not point to any more, out of the figures and marks it dead.
+// kill takes a record, which the index does not point to any more, out of the figures, but for its slot's count, and marks it dead.
 func (t *table) kill(old ref) (entry bool, expiry int64) {
 	raw := t.at(old)
 	h := record.HeadOf(raw)
@@ -171,7 +178,6 @@ func (t *table) kill(old ref) (entry bool, expiry int64) {
 		t.tombBytes -= int64(size)
 	} else {
 		t.entries--
-		t.counts[h.Slot()%cluster.SlotsPerShard]--
 		if h.Expires() {
 			t.expiring--
 			expiry = record.ExpiryOf(raw)
@@ -184,8 +190,9 @@ func (t *table) kill(old ref) (entry bool, expiry int64) {
 // remove takes the entry or tombstone that a ref at a place of its segment points to out of the table, without a trace.
 func (t *table) remove(place uint32, old ref) {
 	t.index.segment(old.tag()).remove(place)
-	if t.orders != nil {
-		if r, _ := record.Trusted(t.at(old)); !r.Tombstone {
+	if r, _ := record.Trusted(t.at(old)); !r.Tombstone {
+		t.counts[r.Slot%cluster.SlotsPerShard]--
+		if t.orders != nil {
 			t.unsort(r.Slot, r.Key)
 		}
 	}
