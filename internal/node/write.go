@@ -336,7 +336,7 @@ func (n *Node) appendLocked(r *reign, ops []Op, sc *scratch) (lsn, seen cluster.
 			cur, ok = n.lookLocked(op, sc)
 			seen = max(seen, cur.LSN)
 		case n.disk != nil: // an engine on disk may have to look in any case, and better here than when it commits
-			n.disk.Foresee(op.slot, op.Key)
+			n.disk.Sight(op.slot, op.Key)
 		}
 		alive := ok && !cur.Tombstone && (cur.ExpiresAt == 0 || cur.ExpiresAt > now)
 		if err := n.check(r, op, cur, alive); err != nil {

@@ -222,9 +222,9 @@ type Stats struct {
 type Durable interface {
 	Engine
 
-	// Foresee tells that a record of the key will be applied before the shard's lock is given back, whatever the key holds. What the engine has to
+	// Sight tells that a record of the key will be applied before the shard's lock is given back, whatever the key holds. What the engine has to
 	// know of that for its figures it looks for now, in the caller's goroutine. The caller holds the shard's lock.
-	Foresee(slot cluster.Slot, key []byte)
+	Sight(slot cluster.Slot, key []byte)
 	// OnCommit sets what is called after each run, one call at a time, by a goroutine of the engine's own and without a lock: with the
 	// LSN that the base has now, or with the fault that ended all committing. It is called once, before the first Apply.
 	OnCommit(f func(committed cluster.LSN, fault error))

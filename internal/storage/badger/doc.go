@@ -22,7 +22,7 @@
 // counted again in a ring of small keys, one of which each run replaces. Open counts all entries and compares.
 //
 // So that these are exact, a change has to be told what it replaces. Size and expiry of the entries that were written last are kept in memory, within a
-// bound (known); of any other key somebody looks: who writes it, under the shard's lock (Current, Foresee), or else the committer.
+// bound (known); of any other key somebody looks: who writes it, under the shard's lock (Current, Sight), or else the committer.
 //
 // # Syncs
 //

@@ -156,8 +156,8 @@ func (k *known) forget() {
 	}
 }
 
-// Foresee implements storage.Durable. What it finds, the committer need not look for.
-func (e *Engine) Foresee(slot cluster.Slot, key []byte) {
+// Sight implements storage.Durable. What it finds, the committer need not look for.
+func (e *Engine) Sight(slot cluster.Slot, key []byte) {
 	sh := &e.shards[slot.Shard()]
 	sh.buf = dataKey(sh.buf[:0], slot, key)
 	if len(sh.seen) == maxSeen || sh.pends.get(sh.buf) != nil {

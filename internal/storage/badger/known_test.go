@@ -88,7 +88,7 @@ func TestKnownInEngine(t *testing.T) {
 		}
 		e.Lock(slot.Shard())
 		if foresee {
-			e.Foresee(slot, key)
+			e.Sight(slot, key)
 		}
 		err := e.Apply(lsn, []record.Record{r})
 		e.Unlock(slot.Shard())

@@ -14,7 +14,7 @@ type shardLock struct {
 	mu    sync.Mutex
 	last  atomic.Uint64 // LSN of the last Apply
 	buf   []byte        // for keys
-	seen  []sighting    // what Current and Foresee have found since Lock, so that the committer need not look again
+	seen  []sighting    // what Current and Sight have found since Lock, so that the committer need not look again
 	pends pends
 }
 
@@ -94,7 +94,7 @@ func (sh *shardLock) add(ch *change, known *known) {
 	sh.pends.m[string(ch.key)] = ch
 }
 
-// sighted is what Current or Foresee has found under a key since Lock.
+// sighted is what Current or Sight has found under a key since Lock.
 func (sh *shardLock) sighted(key []byte) entryState {
 	for i := range sh.seen {
 		if bytes.Equal(sh.seen[i].key, key) {

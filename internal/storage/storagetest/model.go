@@ -126,7 +126,7 @@ func applyLocked(e storage.Engine, lsn cluster.LSN, recs []record.Record) error 
 	}()
 	if d, ok := e.(storage.Durable); ok && lsn%2 == 0 { // a primary does so, a replica does not
 		for i := range recs {
-			d.Foresee(recs[i].Slot, recs[i].Key)
+			d.Sight(recs[i].Slot, recs[i].Key)
 		}
 	}
 	return e.Apply(lsn, recs)
