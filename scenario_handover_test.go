@@ -346,6 +346,24 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
+// A primary that is shut down at the moment when a replica has begun to follow hands over to it, though it is not in the in-sync set yet.
+func TestShutdownAtOnce(t *testing.T) {
+	for range 20 {
+		bubble(t, func(t *testing.T) {
+			c := newCluster(t, 2)
+			p := primary(t, c, 0)
+			ctx := within(t, time.Hour)
+			must(t, p.Set(ctx, []byte("k"), []byte("v")))
+			must(t, c.Node(1).Replicate(ctx, "n1"))
+			must(t, p.Shutdown(ctx))
+			c.WaitState(1, replica.Primary)
+			if v, err := c.Node(1).Get(ctx, []byte("k")); err != nil || string(v) != "v" {
+				t.Errorf("%q, %v", v, err)
+			}
+		})
+	}
+}
+
 // Several nodes that start with one call become one group, and so do they after a restart.
 func TestJoin(t *testing.T) {
 	bubble(t, func(t *testing.T) {

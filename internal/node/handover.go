@@ -234,8 +234,9 @@ func (n *Node) abandoned(g cluster.Group) cluster.Command {
 	return cluster.Cancel{On: g.On(), ID: g.Transition.ID}
 }
 
-// HandOverAll tries the replicas in sync, the best first, until one takes over. A primary without any has nobody to hand over to, and a node
-// that does not serve has nothing: that is no error.
+// HandOverAll tries the replicas in sync, the best first, until one takes over. One that has just begun to follow is waited for, a lease at most:
+// it is taken into the in-sync set a moment later. A primary without any has nobody to hand over to, and a node that does not serve has nothing:
+// that is no error.
 func (n *Node) HandOverAll(ctx context.Context) error {
 	select {
 	case n.admin <- struct{}{}:
@@ -246,7 +247,7 @@ func (n *Node) HandOverAll(ctx context.Context) error {
 		return nil
 	}
 	var errs []error
-	tried := map[cluster.MemberID]bool{n.member(): true}
+	tried, waited := map[cluster.MemberID]bool{n.member(): true}, false
 	for {
 		s := n.state.Load()
 		g, _, listed := membership(n.coord.View(), n.member())
@@ -260,7 +261,11 @@ func (n *Node) HandOverAll(ctx context.Context) error {
 			}
 		}
 		if best.Node == "" {
-			return errors.Join(errs...)
+			if waited || !n.heirComes(ctx, tried) {
+				return errors.Join(errs...)
+			}
+			waited = true
+			continue
 		}
 		tried[best] = true
 		err := n.handOver(ctx, best.Node)
@@ -277,6 +282,37 @@ func (n *Node) HandOverAll(ctx context.Context) error {
 			return s.machine.State != replica.Draining && s.machine.State != replica.Fenced
 		}); err != nil {
 			return errors.Join(errs...)
+		}
+	}
+}
+
+// heirComes waits, a lease at most, until a member that has a link, and has not been tried, is in step and in sync; false at once if none has a
+// link.
+func (n *Node) heirComes(ctx context.Context, tried map[cluster.MemberID]bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, n.keep.keeper.Lease())
+	defer cancel()
+	look := time.NewTicker(n.cfg.RetryMin)
+	defer look.Stop()
+	for {
+		g, _, _ := membership(n.coord.View(), n.member())
+		comes := false
+		for _, s := range n.sessions.list() {
+			m, ok := g.Member(s.member.Node)
+			switch {
+			case !ok || m.MemberID != s.member || tried[m.MemberID]:
+			case m.InSync && s.inStep.Load():
+				return true
+			default:
+				comes = true
+			}
+		}
+		if !comes {
+			return false
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
