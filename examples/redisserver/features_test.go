@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+)
+
+func TestPassword(t *testing.T) {
+	t.Setenv("REDISSERVER_PASSWORD", "secret")
+	s := start(t)
+	c := talkTo(t, s.addr)
+	const wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+	for _, tt := range [][]string{
+		{"-NOAUTH Authentication required.\r\n", "get", "a"},
+		{"-NOAUTH Authentication required.\r\n", "config", "get", "requirepass"},
+		{wrong, "auth", "x"}, {wrong, "auth", "bob", "secret"}, {wrong, "hello", "3", "auth", "default", "x"},
+		{okReply, "auth", "secret"}, {"$-1\r\n", "get", "a"}, {"*0\r\n", "config", "get", "requirepass"}, {okReply, "auth", "default", "secret"},
+	} {
+		if got := c.do(t, tt[1:]...); got != tt[0] {
+			t.Errorf("%q: %q, want %q", tt[1:], got, tt[0])
+		}
+	}
+	if got := talkTo(t, s.addr).do(t, "hello", "3", "auth", "default", "secret"); !strings.HasPrefix(got, "%7\r\n") {
+		t.Errorf("%q", got)
+	}
+	r := redis.NewClient(&redis.Options{Addr: s.addr, Password: "secret"})
+	defer r.Close()
+	if err := r.Set(t.Context(), "a", 1, 0).Err(); err != nil {
+		t.Error(err)
+	}
+	if got := refused(t, s.addr); got > maxRequestStranger+inSockets {
+		t.Errorf("a stranger could send %d bytes", got)
+	}
+}
+
+// inSockets is what the system takes of a connection that nobody reads.
+const inSockets = 16 << 20
+
+// refused sends a command that never ends, and says how many bytes the server took before it hung up.
+func refused(t *testing.T, addr string) (sent int) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_, err = fmt.Fprintf(conn, "*3\r\n$3\r\nset\r\n$1\r\na\r\n$%d\r\n", 1<<40)
+	chunk := make([]byte, 64<<10)
+	for err == nil {
+		var n int
+		n, err = conn.Write(chunk)
+		sent += n
+	}
+	if e, ok := err.(net.Error); ok && e.Timeout() {
+		t.Error("the server never hung up")
+	}
+	return sent
+}
+
+// What makes no sense ends the connection, costs no more memory than the largest command, and harms nobody else.
+func TestMalformedRequests(t *testing.T) {
+	s := start(t)
+	for _, raw := range []string{"*1\r\n:1\r\n", "*x\r\n", "*-5\r\n", "*1\r\n$-1\r\n", "*1\r\n$3\r\nabcd\r\n", "*2\r\n$1\r\na\r\n+x\r\n", "\"unbalanced\r\n"} {
+		c := talkTo(t, s.addr)
+		if _, err := io.WriteString(c, raw); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(got), "-ERR Protocol error") {
+			t.Errorf("%q: %q, %v", raw, got, err)
+		}
+	}
+	if got := refused(t, s.addr); got < maxRequest || got > maxRequest+inSockets {
+		t.Errorf("took %d bytes of a command, of at most %d", got, maxRequest)
+	}
+	large := strings.Repeat("x", 64<<20)
+	c := talkTo(t, s.addr)
+	for _, tt := range [][]string{
+		{okReply, "set", "a", large}, {fmt.Sprintf(":%d\r\n", len(large)), "strlen", "a"},
+		{"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n", "append", "a", "x"},
+		{"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n", "set", strings.Repeat("k", 40<<10), "x"},
+	} {
+		if got := c.do(t, tt[1:]...); got != tt[0] {
+			t.Errorf("%.40q: %.80q, want %q", tt[1:], got, tt[0])
+		}
+	}
+}
+
+// Many clients that count in one key lose nothing.
+func TestCountByMany(t *testing.T) {
+	s := start(t)
+	var g errgroup.Group
+	for range 20 {
+		g.Go(func() error {
+			c := redis.NewClient(&redis.Options{Addr: s.addr})
+			defer c.Close()
+			for range 100 {
+				if err := c.Incr(context.Background(), "n").Err(); err != nil {
+					return err
+				}
+				if err := c.Append(context.Background(), "text", "x").Err(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s.addr, "$4\r\n2000\r\n", "get", "n")
+	expect(t, s.addr, ":2000\r\n", "strlen", "text")
+}
+
+// SCAN finds every key, in slots with few and with many, also if its places are forgotten meanwhile.
+func TestScanFindsAll(t *testing.T) {
+	s := start(t)
+	c := redis.NewClient(&redis.Options{Addr: s.addr})
+	defer c.Close()
+	want := map[string]bool{}
+	pipe := c.Pipeline()
+	for i := range 3000 {
+		k := fmt.Sprint("k", i)
+		if i%2 == 0 {
+			k = fmt.Sprint("{tag}", i)
+		}
+		want[k] = true
+		pipe.Set(t.Context(), k, i, 0)
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, count := range []int64{1, 7, 1000, 100000} {
+		found := map[string]int{}
+		for it := c.Scan(t.Context(), 0, "", count).Iterator(); it.Next(t.Context()); {
+			found[it.Val()]++
+		}
+		if len(found) != len(want) {
+			t.Errorf("count %d: %d keys of %d", count, len(found), len(want))
+		}
+	}
+	keys, err := c.Keys(t.Context(), "{tag}*").Result()
+	if err != nil || len(keys) != 1500 {
+		t.Errorf("%d keys, %v", len(keys), err)
+	}
+}
+
+// A place that is forgotten is the beginning of its slot.
+func TestForgottenCursor(t *testing.T) {
+	var c cursors
+	first := c.keep(5, []byte("a"))
+	if slot, key, ok := c.place(first); slot != 5 || string(key) != "a" || !ok {
+		t.Error(slot, key, ok)
+	}
+	for range keptCursors {
+		c.keep(6, []byte("b"))
+	}
+	if slot, key, ok := c.place(first); slot != 5 || key != nil || !ok {
+		t.Error(slot, key, ok)
+	}
+	if len(c.keys) != keptCursors {
+		t.Errorf("%d places are kept", len(c.keys))
+	}
+	if _, _, ok := c.place(1 << 63); ok {
+		t.Error("a slot that does not exist")
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	s := start(t)
+	expect(t, s.addr, okReply, "set", "a", "1", "px", "30")
+	eventually(t, s.addr, time.Minute, func(r string) bool { return r == "$-1\r\n" }, "get", "a")
+	expect(t, s.addr, okReply, "set", "a", "1")
+	expect(t, s.addr, ":1\r\n", "pexpire", "a", "30")
+	eventually(t, s.addr, time.Minute, func(r string) bool { return r == ":-2\r\n" }, "pttl", "a")
+	expect(t, s.addr, ":0\r\n", "dbsize")
+}
+
+func TestTooFewReplicas(t *testing.T) {
+	s := start(t, "-id", "n1", "-bootstrap", "-min-in-sync", "2")
+	expect(t, s.addr, "-CLUSTERDOWN Hash slot not served\r\n", "get", "a")
+	expect(t, s.addr, okReply, "cluster", "addslotsrange", "0", "16383")
+	expect(t, s.addr, "-NOREPLICAS Not enough good replicas to write.\r\n", "set", "a", "1")
+	expect(t, s.addr, "$-1\r\n", "get", "a")
+}
+
+func TestFullMemory(t *testing.T) {
+	s := start(t, "-maxmemory", "1048576")
+	c := talkTo(t, s.addr)
+	value := strings.Repeat("x", 10000)
+	got := okReply
+	for i := 0; got == okReply && i < 1000; i++ {
+		got = c.do(t, "set", fmt.Sprint(i), value)
+	}
+	if got != "-OOM command not allowed when used memory > 'maxmemory'.\r\n" {
+		t.Errorf("%q", got)
+	}
+	expect(t, s.addr, ":1\r\n", "del", "0")
+}
+
+func TestFlushAllOfACluster(t *testing.T) {
+	n1, n2 := pair(t)
+	for i := range 500 {
+		expect(t, n1.addr, okReply, "set", fmt.Sprint(i), "x")
+	}
+	expect(t, n1.addr, okReply, "flushall")
+	expect(t, n1.addr, ":0\r\n", "dbsize")
+	eventually(t, n2.addr, time.Minute, func(r string) bool { return r == ":0\r\n" }, "dbsize")
+}
+
+// The pages of -http are there, and of this node.
+func TestWeb(t *testing.T) {
+	s := start(t, "-id", "n1", "-bootstrap", "-http", "127.0.0.1:0")
+	expect(t, s.addr, okReply, "cluster", "addslotsrange", "0", "16383")
+	for path, want := range map[string]string{
+		"/": "status", "/status/": "<svg", "/status/status.json": `"n1"`, "/livez": "", "/readyz": "", "/metrics": `hessonite_state{node="n1",state="primary"} 1`,
+	} {
+		r, err := http.Get("http://" + s.web + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || r.StatusCode != 200 || !strings.Contains(string(b), want) {
+			t.Errorf("%s: %d, %v: no %q in %.500s", path, r.StatusCode, err, want, b)
+		}
+	}
+}
+
+// The view of a cluster shows nodes, roles, lag, and the bar of a sync.
+func TestWatch(t *testing.T) {
+	n1 := start(t, "-id", "n1", "-bootstrap", "-sync-rate", "1000000")
+	n2 := start(t, "-id", "n2", "-join", n1.peer)
+	expect(t, n1.addr, okReply, "cluster", "addslotsrange", "0", "16383")
+	fill(t, n1.addr, 2000)
+	expect(t, n2.addr, okReply, "cluster", "replicate", "n1")
+	eventually(t, n2.addr, time.Minute, func(r string) bool { return number(fields(r)["master_sync_read_bytes"]) > 0 }, "info")
+	look := func() string {
+		var out, errs strings.Builder
+		if status := run(t.Context(), []string{"status", "-once", "-addr", n2.addr}, &out, &errs); status != 0 {
+			t.Fatalf("%d: %s", status, errs.String())
+		}
+		return out.String()
+	}
+	for _, want := range []string{"cluster OK", "16384 of 16384 slots", "2 nodes", "n1", "primary", "replica of n1", "joining", n2.addr, "0-16383", "\nn2  sync ", "%"} {
+		if got := look(); !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	eventually(t, n1.addr, time.Minute, func(r string) bool { return strings.Contains(r, "id=n2,state=online") }, "info", "replication")
+	if got := look(); !strings.Contains(got, "following") || strings.Contains(got, "sync ") {
+		t.Error(got)
+	}
+	n2.stop()
+	var out, errs strings.Builder
+	if status := run(t.Context(), []string{"status", "-addr", n1.addr}, &out, &errs); status != 0 || !strings.Contains(out.String(), "DOWN") {
+		t.Errorf("%d: %s%s", status, out.String(), errs.String())
+	}
+	alone := start(t)
+	out.Reset()
+	if status := run(t.Context(), []string{"status", "-addr", alone.addr}, &out, &errs); status != 0 || !strings.Contains(out.String(), "stands alone") {
+		t.Errorf("%d: %s%s", status, out.String(), errs.String())
+	}
+}
+
+// A server that has ended leaves nothing running.
+func TestNothingIsLeft(t *testing.T) {
+	before := runtime.NumGoroutine()
+	n1, n2 := pair(t, "-http", "127.0.0.1:0")
+	n2.stop()
+	n1.stop()
+	http.DefaultClient.CloseIdleConnections()
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
