@@ -9,6 +9,11 @@ import (
 	kv "github.com/hessonite/kv"
 )
 
+const (
+	peakFigure      = "peak memory bytes" // resident, of the process with both nodes
+	twoCopiesFigure = "two copies bytes"  // of keys and values
+)
+
 // syncWorks measure full syncs, from the order to replicate until the replica follows.
 func syncWorks() []work {
 	var out []work
@@ -25,6 +30,8 @@ func syncWorks() []work {
 			targets: []target{
 				{text: s.name + " over TCP beside Redis", of: ref{s.name, "kv TCP", "entries/s"}, per: ref{s.name, "redis", "entries/s"}, limit: 4},
 				{text: "in process beside TCP", of: ref{s.name, "kv in process", "entries/s"}, per: ref{s.name, "kv TCP", "entries/s"}, limit: 1.3},
+				{text: "peak memory of both nodes, beside two copies of the data", of: ref{s.name, "kv TCP", peakFigure},
+					per: ref{s.name, "kv TCP", twoCopiesFigure}, limit: 1.3, atMost: true},
 			},
 		}
 		out = append(out, w)
@@ -59,6 +66,6 @@ func syncKV(ctx context.Context, e *env, tcp bool, entries, size int) (figures, 
 	data := float64(entries * (17 + size))
 	return figures{
 		"seconds": took, "entries/s": float64(entries) / took, "bytes/s": data / took,
-		"peak memory/data": peakRSS() / data, "install pause ms": s.InstallPause.Seconds() * 1e3,
+		"peak memory/data": peakRSS() / data, peakFigure: peakRSS(), twoCopiesFigure: 2 * data, "install pause ms": s.InstallPause.Seconds() * 1e3,
 	}, nil
 }
