@@ -22,19 +22,20 @@ var lintArrows = map[string][]string{
 	"internal/clock":   {},
 	"internal/dircopy": {},
 	"internal/disk":    {},
+	"internal/yield":   {},
 	"cluster":          {"internal/clock"},
 	"internal/record":  {"cluster"},
 	"replica":          {"cluster"},
 	"checkpoint":       {"cluster"},
-	"transport":        {"cluster"},
+	"transport":        {"cluster", "internal/yield"},
 
 	"internal/storage":        {"cluster", "internal/record"},
 	"internal/storage/memory": {"cluster", "internal/record", "internal/storage"},
-	"internal/storage/badger": {"cluster", "internal/disk", "internal/record", "internal/storage", "checkpoint"},
+	"internal/storage/badger": {"cluster", "internal/disk", "internal/record", "internal/storage", "internal/yield", "checkpoint"},
 
 	"cluster/consensus": {"cluster", "internal/clock", "internal/disk", "transport"},
 
-	"internal/node": {"cluster", "replica", "checkpoint", "transport", "internal/clock", "internal/record", "internal/storage"},
+	"internal/node": {"cluster", "replica", "checkpoint", "transport", "internal/clock", "internal/record", "internal/storage", "internal/yield"},
 	"internal/hook": {"internal/clock", "internal/node", "internal/storage", "internal/storage/badger"},
 	"": {"cluster", "replica", "checkpoint", "transport", "internal/clock", "internal/hook", "internal/node",
 		"internal/storage/..."},

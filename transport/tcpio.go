@@ -4,8 +4,9 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime"
 	"time"
+
+	"github.com/hessonite/kv/internal/yield"
 )
 
 // resetTimeout bounds the farewell of a stream that broke here.
@@ -108,6 +109,7 @@ func (s *tcpStream) writeLoop() {
 	defer beat.Stop()
 	last := time.Now()
 	var batch []item
+	var others yield.Turn
 	for {
 		batch = s.gather(batch[:0])
 		if s.writer.bytes == 0 {
@@ -117,7 +119,7 @@ func (s *tcpStream) writeLoop() {
 			select {
 			case <-s.work:
 				// Who else is about to send gets its turn first: one write for all of them costs little more than one for each.
-				runtime.Gosched()
+				others.Give()
 				continue
 			case <-s.gone:
 				return

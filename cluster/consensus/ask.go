@@ -102,6 +102,17 @@ func (l *link) broken() bool {
 	return l.err != nil
 }
 
+// askTimeout is how long a leader works on a request that comes without a deadline.
+const askTimeout = 10 * time.Second
+
+// left is how much time a request has.
+func left(ctx context.Context) time.Duration {
+	if dl, ok := ctx.Deadline(); ok {
+		return max(time.Until(dl), time.Millisecond)
+	}
+	return askTimeout
+}
+
 // ask sends a request and waits for its answer. sent is false if not a byte of it can have arrived.
 func (l *link) ask(ctx context.Context, r request, body []byte) (rep reply, sent bool) {
 	ch := make(chan reply, 1)
@@ -114,9 +125,7 @@ func (l *link) ask(ctx context.Context, r request, body []byte) (rep reply, sent
 	r.id = l.next
 	l.pending[r.id] = ch
 	l.mu.Unlock()
-	if dl, ok := ctx.Deadline(); ok {
-		r.left = max(time.Until(dl), time.Millisecond)
-	}
+	r.left = left(ctx)
 	select {
 	case l.out <- transport.Frame{Head: r.head(), Body: body}:
 	case <-l.gone:

@@ -286,8 +286,8 @@ func (n *Node) HandOverAll(ctx context.Context) error {
 	}
 }
 
-// heirComes waits, a lease at most, until a member that has a link, and has not been tried, is in step and in sync; false at once if none has a
-// link.
+// heirComes waits, a lease at most, until a member that has a link, and has not been tried, is in step and in sync; false at once if none is near
+// that.
 func (n *Node) heirComes(ctx context.Context, tried map[cluster.MemberID]bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, n.keep.keeper.Lease())
 	defer cancel()
@@ -295,6 +295,7 @@ func (n *Node) heirComes(ctx context.Context, tried map[cluster.MemberID]bool) b
 	defer look.Stop()
 	for {
 		g, _, _ := membership(n.coord.View(), n.member())
+		_, end := n.ring.bounds()
 		comes := false
 		for _, s := range n.sessions.list() {
 			m, ok := g.Member(s.member.Node)
@@ -302,8 +303,8 @@ func (n *Node) heirComes(ctx context.Context, tried map[cluster.MemberID]bool) b
 			case !ok || m.MemberID != s.member || tried[m.MemberID]:
 			case m.InSync && s.inStep.Load():
 				return true
-			default:
-				comes = true
+			default: // one whose sync has yet to end is not waited for
+				comes = comes || m.InSync || s.inStep.Load() || s.sent.Load() >= uint64(end)
 			}
 		}
 		if !comes {

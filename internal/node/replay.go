@@ -143,7 +143,7 @@ func (a *attempt) continues(last, lsn cluster.LSN) error {
 		return nil
 	}
 	for _, r := range a.history.Reigns {
-		if r.First == lsn && lsn > last {
+		if r.First == lsn && r.Before() == last {
 			return nil
 		}
 	}
@@ -158,23 +158,26 @@ func (a *attempt) applyToBase(ctx context.Context, at cluster.LSN, body []byte) 
 			return at, both(ErrStorage, err)
 		}
 	}
-	first := cluster.LSN(0)
-	for rest := body; len(rest) > 0; {
-		size, err := n.run.decode(rest, at, a.continues)
-		if err != nil {
-			return at, err
+	first, end, rest := cluster.LSN(0), at, body // up to end, and before rest, whole runs were applied
+	var err error
+	for err == nil && len(rest) > 0 {
+		var size int
+		if size, err = n.run.decode(rest, at, a.continues); err != nil {
+			break
 		}
 		if first == 0 {
 			first = n.run.first()
 		}
-		if at, err = n.run.apply(n.engine, at); err != nil {
-			return at, err
+		if at, err = n.run.apply(n.engine, at); err == nil {
+			end, rest = at, rest[size:]
 		}
-		rest = rest[size:]
 	}
-	n.ring.copyEntries(body, first, at)
+	n.run.forget()
+	if done := body[:len(body)-len(rest)]; len(done) > 0 {
+		n.ring.copyEntries(done, first, end) // what the base has the log has too, whatever came behind it
+	}
 	n.touch()
-	return at, nil
+	return at, err
 }
 
 // nextLog is the next stretch of entries from the link; nil for a beat.

@@ -39,6 +39,15 @@ func (r *run) decode(b []byte, at cluster.LSN, follows func(last, lsn cluster.LS
 	return size, nil
 }
 
+// forget lets go of the bytes that the run has pointed to, and of its own if a large batch has made them many.
+func (r *run) forget() {
+	if cap(r.recs) > 4*runRecords {
+		r.recs = nil
+		return
+	}
+	clear(r.recs[:cap(r.recs)])
+}
+
 // first is the LSN of the first entry.
 func (r *run) first() cluster.LSN { return r.recs[0].LSN }
 

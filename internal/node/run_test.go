@@ -3,7 +3,9 @@ package node
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/record"
@@ -130,4 +132,54 @@ func TestRunFails(t *testing.T) {
 	if at != 2 || !errors.Is(err, ErrStorage) || e.Base().LSN != 2 || len(e.held) != 0 {
 		t.Errorf("at %d, %v; the base at %d, %d locks held; want 2, ErrStorage, 2 and none", at, err, e.Base().LSN, len(e.held))
 	}
+}
+
+// A frame with good entries and a bad one behind them: what the store has of it the ring has too, or a reign that this node opens would begin
+// before what it has acknowledged.
+func TestRingKeepsUpWithTheBase(t *testing.T) {
+	e := memory.New(memory.Options{})
+	n := &Node{engine: e, ring: newRing(1<<20, 0, false)}
+	n.sync.n = n
+	counts := make([]int, 40)
+	for i := range counts {
+		counts[i] = 1
+	}
+	b := entries(t, 10, counts...)
+	b[len(b)-1-10-2] ^= 1 // in the key of the last one
+	a := &attempt{n: n}
+	at, err := a.applyToBase(t.Context(), 0, b)
+	if _, end := n.ring.bounds(); err == nil || at == 0 || end != at || e.Base().LSN != at {
+		t.Errorf("%v: applied up to %d, the base is at %d, the ring ends at %d", err, at, e.Base().LSN, end)
+	}
+	// Who stands before the end of the reign before is not given the first record of the next.
+	a.history = cluster.History{Reigns: []cluster.Reign{{Epoch: 1, First: 1}, {Epoch: 2, First: at + 1}}}
+	if err := a.continues(at-1, at+1); err == nil {
+		t.Error("a record was skipped")
+	}
+	if err := a.continues(at, at+1); err != nil {
+		t.Error(err)
+	}
+}
+
+// A large batch that was applied long ago is not kept alive.
+func TestRunForgets(t *testing.T) {
+	var r run
+	gone := make(chan struct{})
+	func() {
+		b := entries(t, 1000, 200)
+		runtime.AddCleanup(&b[0], func(struct{}) { close(gone) }, struct{}{})
+		if _, err := r.decode(b, 0, inOrder); err != nil {
+			t.Fatal(err)
+		}
+		r.forget()
+	}()
+	for range 10 {
+		runtime.GC()
+	}
+	select {
+	case <-gone:
+	case <-time.After(time.Minute):
+		t.Error("the frame is still held")
+	}
+	runtime.KeepAlive(&r)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/yield"
 	"github.com/hessonite/kv/replica"
 	"github.com/hessonite/kv/transport"
 )
@@ -337,9 +337,10 @@ func (s *session) sendLog(ctx context.Context, from cluster.LSN, beat *time.Tick
 	pause := commitPause
 	tell := time.NewTimer(pause)
 	defer tell.Stop()
+	var others yield.Turn
 	for {
 		// Who else is about to write gets its turn first: one frame for all of them costs the two nodes little more than one for each.
-		runtime.Gosched()
+		others.Give()
 		body, last, err := n.ring.read(from, logFrame, s.wake)
 		if errors.Is(err, errBehind) {
 			n.log.Info("a replica fell behind the log", "replica", s.member.Node, "lsn", from)

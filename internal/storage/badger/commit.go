@@ -2,10 +2,10 @@ package badger
 
 import (
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/hessonite/kv/cluster"
+	"github.com/hessonite/kv/internal/yield"
 )
 
 // committer is the engine's only writer. It takes what was applied in runs: while one is being committed, the next one gathers. Between
@@ -18,10 +18,11 @@ func (e *Engine) committer() {
 		defer t.Stop()
 		tick = t.C
 	}
+	var others yield.Turn
 	for {
 		e.queue.tellFault()
 		for e.run() {
-			runtime.Gosched()
+			others.Give()
 			select {
 			case job := <-e.work: // not only when there is nothing else to do
 				job()
@@ -33,7 +34,7 @@ func (e *Engine) committer() {
 		select {
 		case <-e.wake:
 			// Writers that the last run has woken are about to come back: they get their turn first, and share the next one.
-			runtime.Gosched()
+			others.Give()
 		case <-e.whenFull():
 			_ = e.checkDisk() // as long as nothing is taken in nothing is committed, which would tell
 		case job := <-e.work:

@@ -191,12 +191,18 @@ func (c *content) stateOf(it *badger.Item, wantLSN bool) (s entryState, err erro
 	if meta&flagTombstone != 0 {
 		s.kind = kindTombstone
 	}
-	s.size = recordSize(meta, len(it.Key()), c.valueLen(it)-headerOf(meta))
-	if meta&flagLong != 0 && meta&flagExpires == 0 && !wantLSN {
-		return s, nil
+	// Of an entry that is pending in the transaction Badger tells no size, but has the value at hand.
+	pending := it.ValueSize() == 0
+	if !pending {
+		s.size = recordSize(meta, len(it.Key()), c.valueLen(it)-headerOf(meta))
+		if meta&flagLong != 0 && meta&flagExpires == 0 && !wantLSN {
+			return s, nil
+		}
 	}
 	verr := it.Value(func(v []byte) error {
-		s.lsn, s.expiresAt, _, err = decodeHeader(meta, v)
+		if s.lsn, s.expiresAt, _, err = decodeHeader(meta, v); pending {
+			s.size = recordSize(meta, len(it.Key()), len(v)-headerOf(meta))
+		}
 		return nil
 	})
 	return s, errors.Join(err, verr)

@@ -14,7 +14,7 @@ const (
 	restPercent = 10
 	// A shard rests when no more than one part in restShare of it was written from one Settle to the next, restLooks times in a row: on a busy
 	// machine writers can be held up for longer than the time from one to the next.
-	restShare = 64
+	restShare = 4096
 	restLooks = 4
 	// settleTurn is how many bytes of work one Settle does, settleStep how many of them under a lock at a time.
 	settleTurn = 8 << 20

@@ -98,6 +98,29 @@ func TestSettleLeavesTheBusyAlone(t *testing.T) {
 	}
 }
 
+// Steady writes, be they few, are no rest: what they leave dead is cleaned as they come, and no sooner.
+func TestSettleLeavesSteadyWritesAlone(t *testing.T) {
+	const keys, part = 100_000, 200
+	w, _ := churned(t, keys, 3*keys, 100)
+	rng := rand.New(rand.NewPCG(6, 6))
+	var before storage.Stats
+	for i := range 3 * part {
+		if i == part {
+			before = w.e.Stats()
+		}
+		for range keys / part {
+			w.stamp(fmt.Sprint("key", rng.IntN(keys)), 100, byte(i))
+		}
+		if err := w.e.Settle(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := w.e.Stats()
+	if ratio := float64(s.Moved-before.Moved) / float64(s.Written-before.Written); ratio > 1.2 { // 0.8 without Settle
+		t.Errorf("%.2f bytes are moved for each that is written", ratio)
+	}
+}
+
 // TestSettleIsBounded: one call does a share, whatever there is to do.
 func TestSettleIsBounded(t *testing.T) {
 	const size = 1900 // many to a block
