@@ -6,27 +6,25 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hessonite/kv"
 	"github.com/hessonite/kv/cluster"
-	"github.com/tidwall/redcon"
 )
 
-const (
-	// maxRequest bounds what a client may send before a command of it is complete: the largest value, its key, and the words around them; for
-	// one that has not given the password yet, a little.
-	maxRequest         = kv.MaxValueSize + kv.MaxKeySize + 64<<10
-	maxRequestStranger = 64 << 10
-	keptBuffer         = 1 << 20 // of a client between two commands
-)
+// acceptPause is how long no client is accepted after one could not be.
+const acceptPause = 100 * time.Millisecond
 
 // client is a connection. Its commands run one after the other, in one goroutine.
 type client struct {
 	reply
+	requests *requests
 	s        *server
 	id       int64
 	name     string
@@ -53,74 +51,59 @@ type stats struct {
 	errors                atomic.Int64
 }
 
-// metered is a client's connection that bounds what the parser gathers before a command is complete.
-type metered struct {
-	net.Conn
-	read, limit int
-}
-
-var errRequestTooLarge = errors.New("request too large")
-
-func (m *metered) Read(b []byte) (int, error) {
-	if m.read > m.limit {
-		return 0, fmt.Errorf("%w: more than %d bytes", errRequestTooLarge, m.limit)
-	}
-	n, err := m.Conn.Read(b)
-	m.read += n
-	return n, err
-}
-
-type meteredListener struct {
-	net.Listener
-	limit int
-}
-
-func (l meteredListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &metered{Conn: c, limit: l.limit}, nil
-}
-
 // serveClients answers clients until ctx ends, and waits for the commands that are under way.
 func (s *server) serveClients(ctx context.Context) error {
-	limit := maxRequest
-	if s.cfg.password != "" {
-		limit = maxRequestStranger
-	}
 	end := context.AfterFunc(ctx, func() { s.clients.Close() })
 	defer end()
-	err := redcon.Serve(meteredListener{s.clients, limit}, s.handle, s.accept, s.closed)
-	s.cancel() // commands that wait end
-	s.conns.Wait()
-	if ctx.Err() != nil {
-		return nil
+	defer s.conns.Wait()
+	defer s.cancel() // commands that wait end, and reads too
+	for {
+		conn, err := s.clients.Accept()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		case err != nil: // out of file descriptors, most likely
+			s.log.Error("a client could not be accepted", "error", err)
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
+		case s.stats.connected.Load() >= int64(s.cfg.maxClients):
+			_ = conn.SetWriteDeadline(time.Now().Add(acceptPause))
+			_, _ = io.WriteString(conn, "-ERR max number of clients reached\r\n")
+			conn.Close()
+			continue
+		}
+		s.stats.connected.Add(1)
+		s.stats.connections.Add(1)
+		s.conns.Go(func() {
+			defer s.stats.connected.Add(-1)
+			s.newClient(conn).serve()
+		})
 	}
-	return err
 }
 
-func (s *server) accept(conn redcon.Conn) bool {
+func (s *server) newClient(conn net.Conn) *client {
 	c := &client{s: s, id: s.nextID.Add(1), since: time.Now(), known: s.cfg.password == ""}
-	c.reply = reply{Conn: conn, proto: 2}
+	c.reply = reply{conn: conn, proto: 2}
+	c.requests = newRequests(c)
 	c.writes = []kv.WriteOption{kv.WriteVersion(&c.version)}
 	if s.cfg.clustered() {
 		c.writes = append(c.writes, kv.LocalOnly())
 	}
 	c.arm()
-	conn.SetContext(c)
-	s.conns.Add(1)
-	s.stats.connected.Add(1)
-	s.stats.connections.Add(1)
-	return true
+	return c
 }
 
-func (s *server) closed(conn redcon.Conn, _ error) {
-	c := conn.Context().(*client)
-	c.timer.Stop()
-	c.cancel()
-	s.stats.connected.Add(-1)
-	s.conns.Done()
+// Read reads from the connection, for the parser of requests. What was answered is sent before it waits.
+func (c *client) Read(b []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	return c.conn.Read(b)
 }
 
 // arm gives the client a context for its commands, with a timer that stands still.
@@ -130,21 +113,49 @@ func (c *client) arm() {
 	c.timer.Stop()
 }
 
-// handle runs one command.
-func (s *server) handle(conn redcon.Conn, cmd redcon.Command) {
-	c := conn.Context().(*client)
-	if c.closing {
-		return
+// serve runs the client's commands, one after the other, until either end leaves.
+func (c *client) serve() {
+	defer c.conn.Close()
+	hangUp := context.AfterFunc(c.s.ctx, func() { _ = c.conn.SetReadDeadline(time.Now()) })
+	defer hangUp()
+	defer func() {
+		c.timer.Stop()
+		c.cancel()
+	}()
+	for !c.closing && c.s.ctx.Err() == nil {
+		args, err := c.requests.next(!c.known)
+		if err != nil {
+			if e := protocolError(""); errors.As(err, &e) {
+				c.fail("ERR " + e.Error())
+			}
+			break
+		}
+		c.s.stats.commands.Add(1)
+		c.run(args)
+		if cap(c.buf) > keptBuffer {
+			c.buf = nil
+		}
 	}
-	m := conn.NetConn().(*metered)
-	m.read = 0
-	s.stats.commands.Add(1)
-	c.run(cmd.Args)
-	if c.known {
-		m.limit = maxRequest
-	}
-	if cap(c.buf) > keptBuffer {
-		c.buf = nil
+	_ = c.flush()
+}
+
+// watched runs a command that may wait for long, and answers nothing meanwhile: ctx ends too when the client hangs up. (It is not noticed of one that
+// sends more.)
+func (c *client) watched(f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	_ = c.flush()
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		if _, err := c.requests.in.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			cancel()
+		}
+	})
+	f(ctx)
+	_ = c.conn.SetReadDeadline(time.Now()) // ends the look
+	looking.Wait()
+	if c.s.ctx.Err() == nil {
+		_ = c.conn.SetReadDeadline(time.Time{})
 	}
 }
 
@@ -161,7 +172,7 @@ func (c *client) run(args [][]byte) {
 		cmd.run(c, args)
 	default:
 		if keys := cmd.keys(args); len(keys) > 1 && c.s.cfg.clustered() && !oneSlot(keys) {
-			c.fail("CROSSSLOT Keys in request don't hash to the same slot")
+			c.fail(crossSlot)
 			return
 		}
 		c.timer.Reset(c.s.cfg.timeout)

@@ -55,7 +55,7 @@ func cmdCluster(c *client, args [][]byte) {
 		c.noSubcommand(args)
 	case n < cmd.min || cmd.max >= 0 && n > cmd.max || strings.HasSuffix(sub, "slotsrange") && n%2 != 0:
 		c.wrongNumber("cluster|" + sub)
-	case !c.s.cfg.clustered() && sub != "keyslot":
+	case !c.s.cfg.clustered():
 		c.fail(notClustered)
 	default:
 		cmd.run(c, append(args[2:len(args):len(args)], args[1])) // its own name behind the words, for those that serve two
@@ -247,7 +247,7 @@ func clusterMeet(c *client, args [][]byte) {
 	c.fail("ERR a node enters the cluster when it is started: start that server with -join " + c.s.peerAddress())
 }
 
-// CLUSTER FORGET is repeated while the node was heard a moment ago, if nobody hears it now.
+// CLUSTER FORGET is repeated while the node was heard a moment ago, if nobody hears it now. A voter that is forgotten votes no more.
 func clusterForget(c *client, args [][]byte) {
 	s := c.s
 	n, ok := s.named(args[0])
@@ -267,6 +267,9 @@ func clusterForget(c *client, args [][]byte) {
 		defer wait.Stop()
 		for {
 			err := s.node.Forget(ctx, string(n.ID), kv.WithStore(n.Store))
+			if err == nil {
+				return s.dropVoter(ctx, n.ID)
+			}
 			if _, up := s.peers.of(n.ID); up || !errors.Is(err, cluster.ErrAlive) {
 				return err
 			}
@@ -312,11 +315,9 @@ func clusterReplicate(c *client, args [][]byte) {
 		c.ordered(func(ctx context.Context) error { return s.node.Replicate(ctx, string(n.ID), kv.Async()) })
 		return
 	}
-	if err := s.node.Replicate(c.ctx, string(n.ID)); err != nil {
-		c.refused(err)
-		return
-	}
-	c.ok()
+	var err error
+	c.watched(func(ctx context.Context) { err = s.node.Replicate(ctx, string(n.ID)) })
+	c.done(err)
 }
 
 // CLUSTER FAILOVER [FORCE | TAKEOVER | ABORT] answers when this replica leads.
@@ -346,11 +347,7 @@ func clusterFailover(c *client, args [][]byte) {
 		return
 	}
 	err := s.orders.run(c.ctx, orderTimeout, func(ctx context.Context) error { return s.takeOver(ctx, o) })
-	if err != nil {
-		c.refused(err)
-		return
-	}
-	c.ok()
+	c.done(err)
 }
 
 // takeOver makes this replica the primary. A primary that answers is asked to hand over: it holds its clients' writes meanwhile, and none
@@ -385,16 +382,17 @@ func clusterReset(c *client, args [][]byte) {
 			return
 		}
 	}
-	st := s.node.Status()
-	switch {
+	switch st := s.node.Status(); {
+	case st.Role != replica.RoleReplica && st.Keys > 0 && st.Slots > 0:
+		c.fail("ERR CLUSTER RESET can't be called with master nodes containing keys")
 	case hard:
 		c.ordered(s.node.Reset)
 	case st.Role == replica.RoleReplica:
 		c.ordered(s.node.Detach)
-	case st.Keys > 0 && st.Slots > 0:
-		c.fail("ERR CLUSTER RESET can't be called with master nodes containing keys")
-	default:
+	case st.Slots > 0: // and no key
 		c.ordered(s.node.Reset)
+	default: // it is in no group
+		c.ok()
 	}
 }
 

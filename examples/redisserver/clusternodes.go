@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -75,7 +76,7 @@ func (p *peer) line() string {
 		master = redisID(p.group.Primary.Node)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s@%s,,node=%s %s %s 0 0 %d %s", redisID(p.info.ID), addr, cmp(port(p.info.Addr), "0"), p.info.ID, flags, master, p.group.Epoch, link)
+	fmt.Fprintf(&b, "%s %s@%s,,node=%s %s %s 0 0 %d %s", redisID(p.info.ID), addr, cmp.Or(port(p.info.Addr), "0"), p.info.ID, flags, master, p.group.Epoch, link)
 	if p.primary {
 		for first, last := range p.group.Slots.Ranges() {
 			if b.WriteString(" " + strconv.Itoa(int(first))); last > first {
@@ -84,13 +85,6 @@ func (p *peer) line() string {
 		}
 	}
 	return b.String()
-}
-
-func cmp(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 func clusterNodes(c *client, _ [][]byte) {
@@ -257,7 +251,7 @@ func clusterInfo(c *client, _ [][]byte) {
 		if p.self {
 			mine = p.group.Epoch
 		}
-		if p.primary && p.up {
+		if p.primary && p.up && (!p.self || c.s.node.Status().CanWrite) {
 			served += p.group.Slots.Len()
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,13 +21,13 @@ import (
 // config is what the flags say.
 type config struct {
 	id, listen, peer, http string
-	announce               string // host:port that clients are told, if it is not listen's
+	announce, announcePeer string // host:port that clients and nodes are told, if it is not what is listened on
 	dir                    string
 	cluster                string
 	bootstrap, voter       bool
 	join                   []string
 	autoFailover           bool
-	minInSync              int
+	minInSync, maxClients  int
 	syncRate, maxMemory    int64
 	syncPatience           time.Duration
 	staleReads             time.Duration
@@ -45,6 +48,7 @@ func parseFlags(args []string, errs io.Writer) (config, error) {
 	f.StringVar(&c.id, "id", "", "name of the node, which stays with its directory; required in a cluster")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:7001", "address for clients")
 	f.StringVar(&c.announce, "announce", "", "address that clients are told (default: the one that is listened on)")
+	f.StringVar(&c.announcePeer, "announce-peer", "", "address that other nodes are told (default: the one that is listened on)")
 	f.StringVar(&c.peer, "peer", "", "address for other nodes (default: the clients' port and 10000 more)")
 	f.StringVar(&c.http, "http", "", "address of the status page, health checks and metrics (default: none)")
 	f.StringVar(&c.dir, "dir", "", "directory of the data (default: in memory)")
@@ -58,6 +62,7 @@ func parseFlags(args []string, errs io.Writer) (config, error) {
 	f.DurationVar(&c.syncPatience, "sync-patience", 0, "how long a first sync may be without progress before it is given up (default 30s)")
 	f.DurationVar(&c.staleReads, "stale-reads", 10*time.Second, "what a replica answers after READONLY is at most that old")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long a command may wait, for instance for replicas, before it fails")
+	f.IntVar(&c.maxClients, "maxclients", 10000, "clients at a time; others are turned away")
 	f.Int64Var(&c.maxMemory, "maxmemory", 0, "bytes of entries above which writes are refused; 0: no limit")
 	f.StringVar(&c.password, "requirepass", "", "password that clients must give by AUTH; better by the environment: REDISSERVER_PASSWORD")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "certificate, PEM; with it clients, nodes and the status page speak TLS only")
@@ -81,6 +86,27 @@ func parseFlags(args []string, errs io.Writer) (config, error) {
 	return c, c.validate()
 }
 
+var validID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// checkAddress says what is wrong with host:port.
+func checkAddress(a string) error {
+	_, port, err := net.SplitHostPort(a)
+	if err != nil {
+		return err
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("address %s: %q is no port (0 to 65535)", a, port)
+	}
+	return nil
+}
+
+// unspecified reports whether an address means all of the machine's.
+func unspecified(a string) bool {
+	host, _, err := net.SplitHostPort(a)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
+}
+
 // validate reports all that is wrong, and fills in what was left out.
 func (c *config) validate() error {
 	var errs []error
@@ -88,25 +114,34 @@ func (c *config) validate() error {
 	if c.bootstrap && len(c.join) > 0 {
 		fault("-bootstrap founds a cluster, -join enters one: give one of them")
 	}
-	if c.voter && !c.clustered() {
-		fault("-voter needs a cluster: give -bootstrap or -join")
+	if c.clustered() && !validID.MatchString(c.id) {
+		fault("-id: %q; a node of a cluster needs a name that stays, of letters, digits and . _ - (at most 64)", c.id)
 	}
-	if c.clustered() && c.id == "" {
-		fault("-id is missing: a node of a cluster needs a name that stays")
+	if !c.clustered() && (c.voter || c.autoFailover || c.peer != "" || c.announce != "" || c.announcePeer != "" || c.minInSync > 1) {
+		fault("-voter, -auto-failover, -peer, -announce, -announce-peer and -min-in-sync need a cluster: give -bootstrap or -join")
+	}
+	if c.cluster == "" {
+		fault("-cluster is empty: a cluster needs a name")
+	}
+	if c.syncRate < 0 || c.maxMemory < 0 || c.syncPatience < 0 || c.minInSync < 0 || c.maxClients < 1 {
+		fault("-sync-rate, -maxmemory, -sync-patience and -min-in-sync cannot be negative, and -maxclients must be above zero")
 	}
 	c.voter = c.voter || c.bootstrap
-	if _, _, err := net.SplitHostPort(c.listen); err != nil {
-		fault("-listen: %w", err)
-	}
-	for name, a := range map[string]string{"announce": c.announce, "peer": c.peer, "http": c.http} {
-		if _, _, err := net.SplitHostPort(a); err != nil && a != "" {
+	for name, a := range map[string]string{"listen": c.listen, "announce": c.announce, "announce-peer": c.announcePeer, "peer": c.peer, "http": c.http} {
+		if err := checkAddress(a); err != nil && (a != "" || name == "listen") {
 			fault("-%s: %w", name, err)
 		}
 	}
 	for _, a := range c.join {
-		if _, _, err := net.SplitHostPort(a); err != nil {
+		if err := checkAddress(a); err != nil {
 			fault("-join: %w", err)
 		}
+	}
+	if c.clustered() && c.announce == "" && unspecified(c.listen) {
+		fault("-announce is missing: clients cannot be sent to %s", c.listen)
+	}
+	if at := cmp.Or(c.peer, c.listen); c.clustered() && c.announcePeer == "" && unspecified(at) {
+		fault("-announce-peer is missing: nodes cannot be sent to %s", at)
 	}
 	if n := len(c.tlsCert) * len(c.tlsKey) * len(c.tlsCA); n == 0 && c.tlsCert+c.tlsKey+c.tlsCA != "" {
 		fault("-tls-cert, -tls-key and -tls-ca go together")

@@ -9,7 +9,7 @@ import (
 
 var connectionCommands = []command{
 	{name: "ping", arity: -1, flags: "fast", group: "connection", since: "1.0.0", summary: "Returns the server's liveliness response.", run: cmdPing},
-	{name: "echo", arity: 2, flags: "fast", group: "connection", since: "1.0.0", summary: "Returns the given string.", run: func(c *client, a [][]byte) { c.WriteBulk(a[1]) }},
+	{name: "echo", arity: 2, flags: "fast", group: "connection", since: "1.0.0", summary: "Returns the given string.", run: func(c *client, a [][]byte) { c.value(a[1]) }},
 	{name: "quit", arity: -1, anybody: true, flags: "fast", group: "connection", since: "1.0.0", summary: "Closes the connection.", run: cmdQuit},
 	{name: "select", arity: 2, flags: "fast", group: "connection", since: "1.0.0", summary: "Changes the selected database.", run: cmdSelect},
 	{name: "hello", arity: -1, anybody: true, flags: "fast", group: "connection", since: "6.0.0", summary: "Handshakes with the Redis server.", run: cmdHello},
@@ -17,7 +17,7 @@ var connectionCommands = []command{
 	{name: "client", arity: -2, flags: "", group: "connection", since: "2.4.0", summary: "A container for client connection commands.", run: cmdClient},
 	{name: "readonly", arity: 1, flags: "fast", group: "cluster", since: "3.0.0", summary: "Enables read-only queries for a connection to a Redis Cluster replica node.", run: cmdReadOnly},
 	{name: "readwrite", arity: 1, flags: "fast", group: "cluster", since: "3.0.0", summary: "Enables read-write queries for a connection to a Redis Cluster replica node.", run: cmdReadWrite},
-	{name: "asking", arity: 1, flags: "fast", group: "cluster", since: "3.0.0", summary: "Signals that a cluster client is following an -ASK redirect.", run: func(c *client, _ [][]byte) { c.ok() }},
+	{name: "asking", arity: 1, flags: "fast", group: "cluster", since: "3.0.0", summary: "Signals that a cluster client is following an -ASK redirect.", run: cmdAsking},
 	{name: "command", arity: -1, flags: "", group: "server", since: "2.8.13", summary: "Returns detailed information about all commands.", run: cmdCommand},
 }
 
@@ -26,7 +26,7 @@ func cmdPing(c *client, args [][]byte) {
 	case 1:
 		c.simple("PONG")
 	case 2:
-		c.WriteBulk(args[1])
+		c.value(args[1])
 	default:
 		c.wrongNumber("ping")
 	}
@@ -34,8 +34,7 @@ func cmdPing(c *client, args [][]byte) {
 
 func cmdQuit(c *client, _ [][]byte) {
 	c.ok()
-	c.closing = true
-	_ = c.Close() // when the answer is written
+	c.closing = true // when the answer is sent
 }
 
 func cmdSelect(c *client, args [][]byte) {
@@ -205,7 +204,7 @@ func clientSetInfo(c *client, args [][]byte) {
 
 func clientInfo(c *client, _ [][]byte) {
 	c.text(fmt.Sprintf("id=%d addr=%s name=%s age=%d db=0 resp=%d readonly=%d\n",
-		c.id, c.RemoteAddr(), c.name, int(sinceSeconds(c.since)), c.proto, btoi(c.readonly)))
+		c.id, c.conn.RemoteAddr(), c.name, int(sinceSeconds(c.since)), c.proto, btoi(c.readonly)))
 }
 
 func cmdReadOnly(c *client, _ [][]byte) {
@@ -214,6 +213,15 @@ func cmdReadOnly(c *client, _ [][]byte) {
 		return
 	}
 	c.readonly = true
+	c.ok()
+}
+
+// ASKING has no effect: no slot is ever between two nodes.
+func cmdAsking(c *client, _ [][]byte) {
+	if !c.s.cfg.clustered() {
+		c.fail(notClustered)
+		return
+	}
 	c.ok()
 }
 

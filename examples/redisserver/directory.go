@@ -46,10 +46,8 @@ func parseCard(b []byte) (card, error) {
 	if _, _, err := net.SplitHostPort(c.Clients); err != nil || len(c.Clients) > cluster.MaxAddr {
 		return card{}, fmt.Errorf("%w: address for clients", errCard)
 	}
-	for _, v := range c.Voters {
-		if v.ID == "" || len(v.ID) > cluster.MaxNodeID || v.Addr == "" || len(v.Addr) > cluster.MaxAddr {
-			return card{}, fmt.Errorf("%w: voter", errCard)
-		}
+	if err := checkVoters(c.Voters); err != nil {
+		return card{}, fmt.Errorf("%w: %w", errCard, err)
 	}
 	return c, nil
 }
@@ -73,7 +71,6 @@ type directory struct {
 type entry struct {
 	clients string
 	up      bool
-	since   time.Time
 	cancel  context.CancelFunc // of the goroutine that holds the stream
 	addr    string             // that it dials
 }
@@ -217,7 +214,7 @@ func (d *directory) reconcile(self cluster.NodeID, v cluster.View) {
 			continue
 		}
 		ctx, cancel := context.WithCancel(d.ctx)
-		d.known[id] = entry{cancel: cancel, addr: info.Addr, since: time.Now()}
+		d.known[id] = entry{cancel: cancel, addr: info.Addr}
 		d.running.Go(func() {
 			defer cancel()
 			d.hold(ctx, transport.Peer{ID: id, Addr: info.Addr})
@@ -253,7 +250,7 @@ func (d *directory) mark(ctx context.Context, p transport.Peer, clients string, 
 	if !ok || ctx.Err() != nil {
 		return
 	}
-	e.clients, e.up, e.since = clients, up, time.Now()
+	e.clients, e.up = clients, up
 	d.known[p.ID] = e
 }
 
@@ -275,12 +272,13 @@ func (d *directory) at(clients string) (cluster.NodeID, bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var found cluster.NodeID
 	for id, e := range d.known {
-		if e.clients == clients {
-			return id, true
+		if e.clients == clients && (found == "" || e.up) { // another may have had the address before
+			found = id
 		}
 	}
-	return "", false
+	return found, found != ""
 }
 
 // close ends all streams, and waits for those who held them.

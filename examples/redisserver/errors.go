@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hessonite/kv"
 	"github.com/hessonite/kv/replica"
@@ -27,8 +28,29 @@ const (
 // failed answers an error of the node.
 func (c *client) failed(err error) {
 	c.s.stats.errors.Add(1)
+	var moved *kv.MovedError
+	if errors.As(err, &moved) && moved.NodeID != "" && !errors.Is(err, kv.ErrUnconfirmed) {
+		c.awaitPrimary(string(moved.NodeID))
+	}
 	c.fail(c.s.explain(err))
 }
+
+// awaitPrimary waits a moment, in a replica that has lost its link, until it follows the primary that a client is about to be sent to: then that one
+// serves. While a group is handed over its members may not agree yet who leads, and would send the client to and fro.
+func (c *client) awaitPrimary(id string) {
+	apart := func(s kv.Status) bool {
+		return s.Role == replica.RoleReplica && s.Primary == id && s.State != replica.Following
+	}
+	if !apart(c.s.node.Status()) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, movedPause)
+	defer cancel()
+	_ = c.s.node.Wait(ctx, func(s kv.Status) bool { return !apart(s) }) // the client is sent there in any case
+}
+
+// movedPause is less than a lease: a primary that is gone is replaced later.
+const movedPause = 500 * time.Millisecond
 
 // explain translates an error of the node into the one that Redis would give. What may have happened comes first: nothing else may hide it.
 func (s *server) explain(err error) string {

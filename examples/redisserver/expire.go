@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -59,7 +58,7 @@ func (o condition) allows(now, then time.Time) bool {
 
 // expire gives a key an expiry in units of so many ms, from now on or at a time of the clock. One that is over deletes it.
 func (c *client) expire(args [][]byte, unit int64, absolute bool) {
-	n, err := strconv.ParseInt(string(args[2]), 10, 64)
+	n, err := parseInt(args[2])
 	if err != nil {
 		c.fail(notInteger)
 		return
@@ -134,12 +133,12 @@ func (c *client) change(key []byte, fill func(b *kv.Batch, old kv.Item) bool) {
 }
 
 func cmdTTL(c *client, args [][]byte) {
-	c.ttl(args[1], func(left time.Duration) int64 { return int64((left + 500*time.Millisecond) / time.Second) })
+	c.ttl(args[1], func(ms int64) int64 { return ms/1000 + (ms%1000+500)/1000 })
 }
-func cmdPTTL(c *client, args [][]byte) { c.ttl(args[1], time.Duration.Milliseconds) }
+func cmdPTTL(c *client, args [][]byte) { c.ttl(args[1], func(ms int64) int64 { return ms }) }
 
 // ttl answers how long a key has to live: -1 for ever, -2 if it does not exist.
-func (c *client) ttl(key []byte, in func(time.Duration) int64) {
+func (c *client) ttl(key []byte, in func(ms int64) int64) {
 	it, err := c.s.node.Lookup(c.ctx, key, c.reads()...)
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
@@ -149,6 +148,6 @@ func (c *client) ttl(key []byte, in func(time.Duration) int64) {
 	case it.ExpiresAt.IsZero():
 		c.int(-1)
 	default:
-		c.int(in(max(time.Until(it.ExpiresAt), 0)))
+		c.int(in(max(it.ExpiresAt.UnixMilli()-time.Now().UnixMilli(), 0)))
 	}
 }

@@ -1,16 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hessonite/kv/cluster"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 )
@@ -38,62 +39,117 @@ func TestPassword(t *testing.T) {
 	if err := r.Set(t.Context(), "a", 1, 0).Err(); err != nil {
 		t.Error(err)
 	}
-	if got := refused(t, s.addr); got > maxRequestStranger+inSockets {
-		t.Errorf("a stranger could send %d bytes", got)
+	for raw, want := range map[string]string{
+		"*1\r\n$20000\r\n": "-ERR Protocol error: unauthenticated bulk length\r\n",
+		"*11\r\n":          "-ERR Protocol error: unauthenticated multibulk length\r\n",
+	} {
+		if got := hears(t, s.addr, raw); got != want {
+			t.Errorf("%q: %q", raw, got)
+		}
 	}
 }
 
-// inSockets is what the system takes of a connection that nobody reads.
-const inSockets = 16 << 20
-
-// refused sends a command that never ends, and says how many bytes the server took before it hung up.
-func refused(t *testing.T, addr string) (sent int) {
+// hears sends bytes, and returns all that comes until the server hangs up.
+func hears(t *testing.T, addr, raw string) string {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
+	c := talkTo(t, addr)
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.WriteString(c, raw); err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	_, err = fmt.Fprintf(conn, "*3\r\n$3\r\nset\r\n$1\r\na\r\n$%d\r\n", 1<<40)
-	chunk := make([]byte, 64<<10)
-	for err == nil {
-		var n int
-		n, err = conn.Write(chunk)
-		sent += n
-	}
-	if e, ok := err.(net.Error); ok && e.Timeout() {
-		t.Error("the server never hung up")
-	}
-	return sent
+	got, _ := io.ReadAll(c) // what was sent too much ends the connection with an error, behind the answer
+	return string(got)
 }
 
-// What makes no sense ends the connection, costs no more memory than the largest command, and harms nobody else.
+// What makes no sense ends the connection, costs no more than what came, and harms nobody else.
 func TestMalformedRequests(t *testing.T) {
 	s := start(t)
-	for _, raw := range []string{"*1\r\n:1\r\n", "*x\r\n", "*-5\r\n", "*1\r\n$-1\r\n", "*1\r\n$3\r\nabcd\r\n", "*2\r\n$1\r\na\r\n+x\r\n", "\"unbalanced\r\n"} {
-		c := talkTo(t, s.addr)
-		if _, err := io.WriteString(c, raw); err != nil {
-			t.Fatal(err)
+	for _, raw := range []string{
+		"*x\r\n", "*1\r\n:1\r\n", "*1\r\n$-1\r\n", "*2\r\n$1\r\na\r\n+x\r\n", "\"unbalanced\r\n", "*1\r\n$9223372036854775807\r\n",
+		"*9223372036854775807\r\n", "*1048577\r\n", "*1\r\n$99999999999\r\n", strings.Repeat("x", maxLine+1), "*1\r\n$" + strings.Repeat("1", maxLine),
+	} {
+		if got := hears(t, s.addr, raw); !strings.HasPrefix(got, "-ERR Protocol error") {
+			t.Errorf("%.60q: %q", raw, got)
 		}
-		if got, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(got), "-ERR Protocol error") {
-			t.Errorf("%q: %q, %v", raw, got, err)
-		}
-	}
-	if got := refused(t, s.addr); got < maxRequest || got > maxRequest+inSockets {
-		t.Errorf("took %d bytes of a command, of at most %d", got, maxRequest)
 	}
 	large := strings.Repeat("x", 64<<20)
 	c := talkTo(t, s.addr)
+	const tooLong = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"
 	for _, tt := range [][]string{
 		{okReply, "set", "a", large}, {fmt.Sprintf(":%d\r\n", len(large)), "strlen", "a"},
-		{"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n", "append", "a", "x"},
-		{"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n", "set", strings.Repeat("k", 40<<10), "x"},
+		{tooLong, "append", "a", "x"}, {tooLong, "set", strings.Repeat("k", 40<<10), "x"},
 	} {
 		if got := c.do(t, tt[1:]...); got != tt[0] {
 			t.Errorf("%.40q: %.80q, want %q", tt[1:], got, tt[0])
 		}
 	}
+	if got := hears(t, s.addr, "*0\r\n*-1\r\n\r\nset  'a b' \"\\x41\\n\"\r\nget \"a b\"\nquit\r\n"); got != "+OK\r\n$2\r\nA\n\r\n+OK\r\n" {
+		t.Errorf("commands in lines: %q", got)
+	}
+}
+
+// A command that comes byte by byte is read once.
+func TestSlowRequest(t *testing.T) {
+	s := start(t)
+	c := talkTo(t, s.addr)
+	for _, b := range encode("set", "a", strings.Repeat("v", 3000)) {
+		if _, err := c.Write([]byte{b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := c.reply(); got != okReply || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A client that reads nothing costs no more than what is on its way.
+func TestDeafClient(t *testing.T) {
+	s := start(t)
+	expect(t, s.addr, okReply, "set", "a", strings.Repeat("v", 1<<20))
+	c := talkTo(t, s.addr)
+	if _, err := c.Write(bytes.Repeat(encode("get", "a"), 500)); err != nil {
+		t.Fatal(err)
+	}
+	before := heap()
+	expect(t, s.addr, "+PONG\r\n", "ping")
+	if now := heap(); now > before+64<<20 {
+		t.Errorf("%d MB are held", (now-before)>>20)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestMaxClients(t *testing.T) {
+	s := start(t, "-maxclients", "2")
+	expect := func(c *talker, want string) {
+		if got := c.do(t, "ping"); got != want {
+			t.Errorf("%q", got)
+		}
+	}
+	a, b := talkTo(t, s.addr), talkTo(t, s.addr)
+	expect(a, "+PONG\r\n")
+	expect(b, "+PONG\r\n")
+	if got := hears(t, s.addr, ""); got != "-ERR max number of clients reached\r\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// WAIT ends with its client.
+func TestWaitEndsWithItsClient(t *testing.T) {
+	s := start(t)
+	for range 20 {
+		c := talkTo(t, s.addr)
+		if _, err := c.Write(encode("wait", "5", "0")); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	eventually(t, s.addr, time.Minute, func(r string) bool { return fields(r)["connected_clients"] == "1" }, "info", "clients")
 }
 
 // Many clients that count in one key lose nothing.
@@ -158,14 +214,15 @@ func TestScanFindsAll(t *testing.T) {
 // A place that is forgotten is the beginning of its slot.
 func TestForgottenCursor(t *testing.T) {
 	var c cursors
-	first := c.keep(5, []byte("a"))
-	if slot, key, ok := c.place(first); slot != 5 || string(key) != "a" || !ok {
+	of := cluster.KeySlot([]byte("a"))
+	first := c.keep(of, []byte("a"))
+	if slot, key, ok := c.place(first); slot != of || string(key) != "a" || !ok {
 		t.Error(slot, key, ok)
 	}
 	for range keptCursors {
-		c.keep(6, []byte("b"))
+		c.keep(cluster.KeySlot([]byte("b")), []byte("b"))
 	}
-	if slot, key, ok := c.place(first); slot != 5 || key != nil || !ok {
+	if slot, key, ok := c.place(first); slot != of || key != nil || !ok {
 		t.Error(slot, key, ok)
 	}
 	if len(c.keys) != keptCursors {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,38 @@ func FuzzNode(f *testing.F) {
 		n, err := parseNode(line)
 		if err == nil && n.id == "" {
 			t.Errorf("%+v", n)
+		}
+	})
+}
+
+func FuzzRequests(f *testing.F) {
+	f.Add([]byte("*2\r\n$3\r\nget\r\n$1\r\na\r\n"), true)
+	f.Add([]byte("set 'a' \"\\x41\"\r\n*0\r\n*1\r\n$9223372036854775807\r\n"), false)
+	f.Fuzz(func(t *testing.T, b []byte, stranger bool) {
+		r := newRequests(bytes.NewReader(b))
+		for total := 0; ; {
+			words, err := r.next(stranger)
+			if err != nil {
+				return
+			}
+			for _, w := range words {
+				total += len(w)
+			}
+			if len(words) == 0 || total > len(b) || stranger && len(b) > 0 && b[0] == '*' && len(words) > maxLine {
+				t.Errorf("%d words, %d bytes of %d", len(words), total, len(b))
+			}
+		}
+	})
+}
+
+func FuzzVoters(f *testing.F) {
+	f.Add([]byte(`[{"ID":"n1","Addr":"127.0.0.1:17001"}]`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		voters, err := parseVoters(b)
+		for _, v := range voters {
+			if err == nil && (v.ID == "" || v.Addr == "") {
+				t.Errorf("%+v", v)
+			}
 		}
 	})
 }

@@ -155,7 +155,7 @@ func infoCluster(s *server, line func(string, any)) {
 
 func infoKeyspace(s *server, line func(string, any)) {
 	if n := s.node.Status().Keys; n > 0 {
-		line("db0", fmt.Sprintf("keys=%d,expires=0,avg_ttl=0", n))
+		line("db0", fmt.Sprintf("keys=%d", n))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/hessonite/kv"
+	"github.com/hessonite/kv/replica"
 )
 
 var keyCommands = []command{
@@ -26,7 +27,7 @@ var keyCommands = []command{
 	{name: "flushdb", slow: true, arity: -1, flags: "write", group: "server", since: "1.0.0", summary: "Remove all keys from the current database.", run: cmdFlushAll},
 }
 
-// DEL counts what it deletes. Several keys are deleted as one: all or none.
+// DEL counts what it deletes. Up to delBatch keys are deleted as one: all or none.
 func cmdDel(c *client, args [][]byte) {
 	if len(args) == 2 {
 		switch err := c.s.node.Delete(c.ctx, args[1], append(c.writes[:len(c.writes):len(c.writes)], kv.IfExists())...); {
@@ -39,34 +40,52 @@ func cmdDel(c *client, args [][]byte) {
 		}
 		return
 	}
+	n := int64(0)
+	for keys := args[1:]; len(keys) > 0; {
+		part, size := 0, 0
+		for part < len(keys) && part < delBatch && size < kv.MaxBatchSize/4 { // each key is named twice
+			size += len(keys[part])
+			part++
+		}
+		deleted, err := c.deleteAll(keys[:part])
+		if err != nil {
+			c.failed(err)
+			return
+		}
+		n += deleted
+		keys = keys[part:]
+	}
+	c.int(n)
+}
+
+// delBatch keys, each with a condition, are what one batch takes.
+const delBatch = kv.MaxBatchOps / 2
+
+// deleteAll deletes the keys that exist, as one, if nobody changes them meanwhile; otherwise it begins again.
+func (c *client) deleteAll(keys [][]byte) (n int64, err error) {
 	for {
 		var b kv.Batch
-		n := int64(0)
+		n = 0
 		done := map[string]bool{}
-		for _, k := range args[1:] {
+		for _, k := range keys {
 			if done[string(k)] {
 				continue
 			}
 			done[string(k)] = true
 			it, err := c.s.node.Lookup(c.ctx, k, readOf(c.s)...)
-			if err != nil && !errors.Is(err, kv.ErrNotFound) {
-				c.failed(err)
-				return
-			}
-			if err == nil {
+			switch {
+			case errors.Is(err, kv.ErrNotFound):
+			case err != nil:
+				return 0, err
+			default:
 				n++
 				b.Require(k, it.Version)
 				b.Delete(k)
 			}
 		}
-		_, err := c.s.node.Write(c.ctx, &b, c.writes...)
-		switch {
-		case err == nil:
-			c.int(n)
-			return
-		case !errors.Is(err, kv.ErrConflict) || errors.Is(err, kv.ErrUnconfirmed) || c.ctx.Err() != nil:
-			c.failed(err)
-			return
+		_, err = c.s.node.Write(c.ctx, &b, c.writes...)
+		if err == nil || !errors.Is(err, kv.ErrConflict) || errors.Is(err, kv.ErrUnconfirmed) || c.ctx.Err() != nil {
+			return n, err
 		}
 	}
 }
@@ -101,6 +120,14 @@ func cmdDBSize(c *client, _ [][]byte) { c.int(c.s.node.Status().Keys) }
 func cmdFlushAll(c *client, args [][]byte) {
 	if len(args) > 2 || len(args) == 2 && !strings.EqualFold(string(args[1]), "sync") && !strings.EqualFold(string(args[1]), "async") {
 		c.fail(syntaxError)
+		return
+	}
+	switch st := c.s.node.Status(); {
+	case st.Role == replica.RoleReplica:
+		c.fail("READONLY You can't write against a read only replica.")
+		return
+	case st.Keys > 0 && c.s.ownSlots().IsEmpty():
+		c.fail("ERR this node serves no slots; CLUSTER RESET HARD drops what it has kept")
 		return
 	}
 	var b kv.Batch

@@ -151,6 +151,9 @@ func (p *picture) row(n nodePicture, names map[string]string) []string {
 
 // lag is how many records a replica is behind, by what its primary says.
 func (p *picture) lag(n nodePicture) string {
+	if n.primary {
+		return "-"
+	}
 	for _, m := range p.nodes {
 		if m.id != n.master || m.info == nil {
 			continue

@@ -40,7 +40,7 @@ type process struct {
 // spawn starts a server, and returns when it is ready.
 func spawn(t testing.TB, args ...string) *process {
 	t.Helper()
-	arg, err := json.Marshal(append([]string{"-listen", "127.0.0.1:0", "-peer", "127.0.0.1:0"}, args...))
+	arg, err := json.Marshal(append(anywhere(args), args...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +180,50 @@ func TestKillAndRestart(t *testing.T) {
 	n1.terminate(t)
 }
 
+// Three voters that were all killed come back with the commands that started them, in any order, also at other ports.
+func TestKillAllAndStartAll(t *testing.T) {
+	dir := t.TempDir()
+	flags := func(id string, more ...string) []string {
+		return append(more, "-id", id, "-dir", dir+"/"+id, "-auto-failover")
+	}
+	n1 := spawn(t, flags("n1", "-bootstrap")...)
+	n2 := spawn(t, flags("n2", "-voter", "-join", n1.peer)...)
+	n3 := spawn(t, flags("n3", "-voter", "-join", n1.peer+","+n2.peer)...)
+	expect(t, n1.addr, okReply, "cluster", "addslotsrange", "0", "16383")
+	expect(t, n2.addr, okReply, "cluster", "replicate", "n1", "sync")
+	expect(t, n1.addr, okReply, "set", "a", "1")
+	for _, p := range []*process{n1, n2, n3} {
+		p.kill()
+	}
+	// Each has a new address; n1, the founder, finds none of the old ones. What they share is a seed of two that comes back where it was.
+	again := make(chan *process, 3)
+	for _, args := range [][]string{
+		flags("n3", "-voter", "-join", n1.peer+","+n2.peer, "-listen", n3.addr, "-peer", n3.peer),
+		flags("n2", "-voter", "-join", n1.peer, "-listen", n2.addr, "-peer", n2.peer),
+		flags("n1", "-bootstrap"),
+	} {
+		go func() { again <- spawn(t, args...) }()
+	}
+	var all []*process
+	for range 3 {
+		all = append(all, <-again)
+	}
+	for _, p := range all {
+		eventually(t, p.addr, time.Minute, func(r string) bool { return strings.Count(r, " connected") == 3 }, "cluster", "nodes")
+	}
+	eventually(t, all[0].addr, time.Minute, func(r string) bool { return strings.HasPrefix(r, "-MOVED") || r == "$1\r\n1\r\n" }, "get", "a")
+	found := 0
+	for _, p := range all {
+		c := talkTo(t, p.addr)
+		if c.do(t, "get", "a") == "$1\r\n1\r\n" {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d of three servers answer for the key", found)
+	}
+}
+
 // The program says what is wrong with its flags, and ends with status 2; with 1 if it cannot begin.
 func TestWrongUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -192,8 +236,14 @@ func TestWrongUse(t *testing.T) {
 		status int
 		says   string
 	}{
-		{"-voter", 2, "-voter needs a cluster"},
-		{"-bootstrap", 2, "-id is missing"},
+		{"-voter", 2, "need a cluster"},
+		{"-bootstrap", 2, "needs a name that stays"},
+		{"-bootstrap -id a,b", 2, "needs a name that stays"},
+		{"-auto-failover", 2, "need a cluster"},
+		{"-sync-rate -1", 2, "cannot be negative"},
+		{"-listen 127.0.0.1:http", 2, "is no port"},
+		{"-bootstrap -id a -listen 0.0.0.0:1", 2, "-announce is missing"},
+		{"-bootstrap -id a -listen 127.0.0.1:1 -peer :2", 2, "-announce-peer is missing"},
 		{"-bootstrap -join 127.0.0.1:1 -id n1", 2, "give one of them"},
 		{"-join nonsense -id n1", 2, "-join: "},
 		{"-listen nonsense", 2, "-listen: "},

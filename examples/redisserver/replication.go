@@ -41,22 +41,27 @@ func cmdWait(c *client, args [][]byte) {
 		c.fail("ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.")
 		return
 	}
-	ctx := c.ctx
-	if ms > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, duration(ms))
-		defer cancel()
-	}
-	n := int64(0)
-	_ = c.s.node.Wait(ctx, func(s kv.Status) bool { // what there is in time is the answer
-		n = 0
-		for _, r := range s.Replicas {
-			if r.Linked && r.LSN >= c.version.LSN() {
-				n++
-			}
+	n, role := int64(0), replica.RolePrimary
+	c.watched(func(ctx context.Context) {
+		if ms > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, duration(ms))
+			defer cancel()
 		}
-		return n >= wanted
+		_ = c.s.node.Wait(ctx, func(s kv.Status) bool { // what there is in time is the answer
+			n, role = 0, s.Role
+			for _, r := range linked(s) {
+				if r.LSN >= c.version.LSN() {
+					n++
+				}
+			}
+			return n >= wanted || role == replica.RoleReplica
+		})
 	})
+	if role == replica.RoleReplica {
+		c.fail("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")
+		return
+	}
 	c.int(n)
 }
 
@@ -118,9 +123,18 @@ func cmdReplicaOf(c *client, args [][]byte) {
 
 // ordered carries an operator's command out, within orderTimeout, and answers OK when it has happened.
 func (c *client) ordered(f func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(c.ctx, orderTimeout)
-	defer cancel()
-	if err := f(ctx); err != nil {
+	var err error
+	c.watched(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, orderTimeout)
+		defer cancel()
+		err = f(ctx)
+	})
+	c.done(err)
+}
+
+// done answers OK, or what an operator's command failed with.
+func (c *client) done(err error) {
+	if err != nil {
 		c.refused(err)
 		return
 	}
@@ -180,8 +194,7 @@ func parseFailover(args [][]byte) (o handing, fault string) {
 			return o, syntaxError
 		}
 	}
-	switch {
-	case o.abort && len(args) > 1:
+	if o.abort && len(args) > 1 {
 		return o, syntaxError
 	}
 	return o, ""
@@ -217,10 +230,6 @@ func cmdFailover(c *client, args [][]byte) {
 				return
 			}
 		}
-		if err := s.orders.run(c.ctx, o.timeout, func(ctx context.Context) error { return s.node.HandOver(ctx, string(to)) }); err != nil {
-			c.refused(err)
-			return
-		}
-		c.ok()
+		c.done(s.orders.run(c.ctx, o.timeout, func(ctx context.Context) error { return s.node.HandOver(ctx, string(to)) }))
 	}
 }

@@ -1,41 +1,66 @@
 package main
 
 import (
+	"net"
 	"strconv"
+	"time"
 
 	"github.com/tidwall/redcon"
 )
 
-// reply writes what a command answers, in the version of the protocol that the client has asked for by HELLO. Version 2 has no maps, sets and
-// doubles of its own; they become arrays and strings, as in Redis.
+const (
+	maxPending   = 64 << 10 // bytes of replies that wait for more before they are sent
+	writeTimeout = time.Minute
+)
+
+// reply gathers what commands answer, in the version of the protocol that the client has asked for by HELLO. Version 2 has no maps, sets and
+// verbatim strings; they become arrays and strings, as in Redis.
 type reply struct {
-	redcon.Conn
+	conn  net.Conn
 	proto int
+	out   []byte
+	err   error // of the connection: nothing is sent any more
 }
 
-func (r *reply) ok()             { r.WriteString("OK") }
-func (r *reply) bulk(s string)   { r.WriteBulkString(s) }
-func (r *reply) int(n int64)     { r.WriteInt64(n) }
-func (r *reply) fail(s string)   { r.WriteError(s) }
-func (r *reply) array(n int)     { r.WriteArray(n) }
-func (r *reply) simple(s string) { r.WriteString(s) }
+// flush sends what is there. A client that takes nothing for too long is left.
+func (r *reply) flush() error {
+	if r.err != nil || len(r.out) == 0 {
+		return r.err
+	}
+	if r.err = r.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); r.err == nil {
+		_, r.err = r.conn.Write(r.out)
+	}
+	if r.out = r.out[:0]; cap(r.out) > keptBuffer {
+		r.out = nil
+	}
+	return r.err
+}
 
-// flag answers 1 or 0.
-func (r *reply) flag(b bool) {
-	if b {
-		r.WriteInt64(1)
-	} else {
-		r.WriteInt64(0)
+// wrote sends what has become much.
+func (r *reply) wrote(out []byte) {
+	if r.out = out; len(out) >= maxPending {
+		_ = r.flush() // the next read fails as well
 	}
 }
+
+func (r *reply) ok()             { r.simple("OK") }
+func (r *reply) simple(s string) { r.wrote(redcon.AppendString(r.out, s)) }
+func (r *reply) bulk(s string)   { r.wrote(redcon.AppendBulkString(r.out, s)) }
+func (r *reply) value(b []byte)  { r.wrote(redcon.AppendBulk(r.out, b)) }
+func (r *reply) int(n int64)     { r.wrote(redcon.AppendInt(r.out, n)) }
+func (r *reply) fail(s string)   { r.wrote(redcon.AppendError(r.out, s)) }
+func (r *reply) array(n int)     { r.wrote(redcon.AppendArray(r.out, n)) }
+
+// flag answers 1 or 0.
+func (r *reply) flag(b bool) { r.int(int64(btoi(b))) }
 
 // null is the answer where there is none.
 func (r *reply) null() {
 	if r.proto >= 3 {
-		r.WriteRaw([]byte("_\r\n"))
+		r.wrote(append(r.out, "_\r\n"...))
 		return
 	}
-	r.WriteNull()
+	r.wrote(redcon.AppendNull(r.out))
 }
 
 // dict begins a map of so many pairs: for each, write the key and the value.
@@ -45,6 +70,12 @@ func (r *reply) dict(pairs int) {
 		return
 	}
 	r.array(2 * pairs)
+}
+
+// pair writes one pair of a map.
+func (r *reply) pair(key, value string) {
+	r.bulk(key)
+	r.bulk(value)
 }
 
 // set begins a set of so many elements.
@@ -60,16 +91,14 @@ func (r *reply) set(n int) {
 func (r *reply) text(s string) {
 	if r.proto >= 3 {
 		r.header('=', len(s)+4)
-		r.WriteRaw([]byte("txt:" + s + "\r\n"))
+		r.wrote(append(append(append(r.out, "txt:"...), s...), '\r', '\n'))
 		return
 	}
 	r.bulk(s)
 }
 
 func (r *reply) header(kind byte, n int) {
-	b := append(make([]byte, 0, 16), kind)
-	b = strconv.AppendInt(b, int64(n), 10)
-	r.WriteRaw(append(b, '\r', '\n'))
+	r.wrote(append(strconv.AppendInt(append(r.out, kind), int64(n), 10), '\r', '\n'))
 }
 
 // bulks answers an array of strings.
@@ -77,5 +106,13 @@ func (r *reply) bulks(all ...string) {
 	r.array(len(all))
 	for _, s := range all {
 		r.bulk(s)
+	}
+}
+
+// values answers an array of values.
+func (r *reply) values(all [][]byte) {
+	r.array(len(all))
+	for _, v := range all {
+		r.value(v)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,7 +57,7 @@ func cmdKeys(c *client, args [][]byte) {
 	}
 	c.array(len(keys))
 	for _, k := range keys {
-		c.WriteBulk(k)
+		c.value(k)
 	}
 }
 
@@ -82,12 +83,12 @@ func (c *cursors) keep(slot cluster.Slot, key []byte) uint64 {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.keys == nil {
-		c.keys = map[uint64][]byte{}
+	if c.keys == nil { // numbers of an earlier process mean nothing
+		c.keys, c.next = map[uint64][]byte{}, rand.Uint64N(1<<cursorBits-1)
 	}
 	c.next = c.next%(1<<cursorBits-1) + 1
 	c.keys[c.next] = bytes.Clone(key)
-	delete(c.keys, c.next-keptCursors)
+	delete(c.keys, (c.next+(1<<cursorBits-1)-keptCursors-1)%(1<<cursorBits-1)+1)
 	return at | c.next
 }
 
@@ -102,7 +103,11 @@ func (c *cursors) place(cursor uint64) (cluster.Slot, []byte, bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return cluster.Slot(slot), c.keys[cursor&(1<<cursorBits-1)], true
+	key := c.keys[cursor&(1<<cursorBits-1)]
+	if key != nil && cluster.KeySlot(key) != cluster.Slot(slot) {
+		key = nil // no cursor that was given
+	}
+	return cluster.Slot(slot), key, true
 }
 
 // scanning is a SCAN with its options.
@@ -122,14 +127,14 @@ func parseScan(args [][]byte) (o scanning, fault string) {
 		case "match":
 			o.pattern = v
 		case "count":
-			n, err := strconv.Atoi(string(v))
+			n, err := parseInt(v)
 			if err != nil {
 				return o, notInteger
 			}
 			if n < 1 {
 				return o, syntaxError
 			}
-			o.count = n
+			o.count = int(min(n, 1<<30))
 		case "type":
 			o.none = !strings.EqualFold(string(v), "string")
 		default:
@@ -161,7 +166,7 @@ func cmdScan(c *client, args [][]byte) {
 	c.bulk(strconv.FormatUint(next, 10))
 	c.array(len(keys))
 	for _, k := range keys {
-		c.WriteBulk(k)
+		c.value(k)
 	}
 }
 

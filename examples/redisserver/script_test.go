@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -142,10 +143,18 @@ type running struct {
 	stop           func() // as SIGTERM would; waits
 }
 
+// anywhere are the addresses of a server that is given none.
+func anywhere(args []string) []string {
+	if slices.Contains(args, "-bootstrap") || slices.Contains(args, "-join") {
+		return []string{"-listen", "127.0.0.1:0", "-peer", "127.0.0.1:0"}
+	}
+	return []string{"-listen", "127.0.0.1:0"}
+}
+
 // start runs the program with some flags, and returns when it is ready.
 func start(t testing.TB, args ...string) *running {
 	t.Helper()
-	cfg, err := parseFlags(append([]string{"-listen", "127.0.0.1:0", "-peer", "127.0.0.1:0"}, args...), io.Discard)
+	cfg, err := parseFlags(append(anywhere(args), args...), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -41,10 +42,11 @@ type server struct {
 	pages   http.Handler // of web
 	address string       // that clients are told
 
-	ctx    context.Context // ends when the server does
-	cancel context.CancelFunc
-	conns  sync.WaitGroup
-	stats  stats
+	ctx        context.Context // ends when the server does
+	cancel     context.CancelFunc
+	conns      sync.WaitGroup
+	background sync.WaitGroup // goroutines that end with ctx
+	stats      stats
 
 	readStale []kv.ReadOption // of a client that has said READONLY
 	nextID    atomic.Int64
@@ -130,7 +132,7 @@ func (s *server) enter(ctx context.Context) (err error) {
 		}
 		at = net.JoinHostPort(host, strconv.Itoa(n+10000))
 	}
-	o := transport.TCPOptions{NodeID: cluster.NodeID(s.cfg.id), ClusterID: s.cfg.cluster, Logger: s.log}
+	o := transport.TCPOptions{NodeID: cluster.NodeID(s.cfg.id), ClusterID: s.cfg.cluster, Advertise: s.cfg.announcePeer, Logger: s.log}
 	if s.cfg.tlsCert != "" {
 		o.TLSFiles = transport.TLSFiles{CertFile: s.cfg.tlsCert, KeyFile: s.cfg.tlsKey, CAFile: s.cfg.tlsCA}
 	}
@@ -139,26 +141,32 @@ func (s *server) enter(ctx context.Context) (err error) {
 	}
 	self := consensus.Peer{ID: s.cfg.id, Addr: s.transport.Addr()}
 	s.peers = newDirectory(s.transport, s.address, s.log)
-	c := consensus.Options{ID: s.cfg.id, Transport: s.transport, Peers: []consensus.Peer{self}, Voter: s.cfg.voter && !s.cfg.bootstrap,
-		ManualFailover: !s.cfg.autoFailover, Logger: s.log}
+	c := consensus.Options{ID: s.cfg.id, Transport: s.transport, Voter: s.cfg.voter, ManualFailover: !s.cfg.autoFailover, Logger: s.log}
+	if c.Peers, err = s.firstVoters(ctx, self); err != nil {
+		return err
+	}
+	if slices.Equal(c.Peers, []consensus.Peer{self}) {
+		c.Voter = false // one that is not listed waits to be added
+	}
 	if s.cfg.voter {
 		if c.Dir = dirOf(s.cfg.dir, "raft"); c.Dir == "" {
 			c.Volatile = true
-		}
-	}
-	if len(s.cfg.join) > 0 {
-		if c.Peers, err = s.peers.voters(ctx, s.cfg.join); err != nil {
-			return err
 		}
 	}
 	if s.coordinator, err = consensus.Open(ctx, c); err != nil {
 		return err
 	}
 	s.peers.serve(s.coordinator)
-	if len(s.cfg.join) == 0 || !s.cfg.voter {
-		return nil
+	settled := make(chan struct{})
+	s.background.Go(func() { s.followVoters(self, settled) })
+	select {
+	case <-settled:
+	case <-time.After(voterTimeout):
+		s.log.Warn("the cluster has no leader yet; going on without")
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return s.becomeVoter(ctx, self)
+	return nil
 }
 
 func dirOf(dir, sub string) string {
@@ -166,24 +174,6 @@ func dirOf(dir, sub string) string {
 		return ""
 	}
 	return filepath.Join(dir, sub)
-}
-
-// becomeVoter has this node added to the voters. A call whose outcome is open is repeated: it may be.
-func (s *server) becomeVoter(ctx context.Context, self consensus.Peer) error {
-	wait := time.NewTicker(200 * time.Millisecond)
-	defer wait.Stop()
-	for {
-		err := s.coordinator.AddVoter(ctx, self)
-		if err == nil || !errors.Is(err, cluster.ErrUnavailable) {
-			return err
-		}
-		s.log.Warn("not a voter yet", "error", err)
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("become a voter: %w", errors.Join(ctx.Err(), err))
-		case <-wait.C:
-		}
-	}
 }
 
 // serve answers clients until ctx ends or a listener breaks. Commands that are under way are finished or cut off before it returns.
@@ -221,6 +211,7 @@ func (s *server) close(ctx context.Context) error {
 	if s.peers != nil {
 		s.peers.close()
 	}
+	s.background.Wait()
 	if s.coordinator != nil {
 		shut(s.coordinator)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -45,7 +44,7 @@ func (c *client) get(key []byte) (value []byte, found, ok bool) {
 func cmdGet(c *client, args [][]byte) {
 	switch v, found, ok := c.get(args[1]); {
 	case found:
-		c.WriteBulk(v)
+		c.value(v)
 	case ok:
 		c.null()
 	}
@@ -73,7 +72,7 @@ func cmdMGet(c *client, args [][]byte) {
 		if v == nil {
 			c.null()
 		} else {
-			c.WriteBulk(v)
+			c.value(v)
 		}
 	}
 }
@@ -87,11 +86,14 @@ func cmdMSet(c *client, args [][]byte) {
 	for i := 1; i < len(args); i += 2 {
 		b.Set(args[i], args[i+1])
 	}
-	if _, err := c.s.node.Write(c.ctx, &b, c.writes...); err != nil {
+	switch _, err := c.s.node.Write(c.ctx, &b, c.writes...); {
+	case err == nil:
+		c.ok()
+	case errors.Is(err, kv.ErrTooLarge):
+		c.fail("ERR too much for one atomic command: at most 8192 keys and 1 MiB, or keys and values that are too long")
+	default:
 		c.failed(err)
-		return
 	}
-	c.ok()
 }
 
 // setting is a SET with its options.
@@ -119,7 +121,7 @@ func parseSet(args [][]byte) (o setting, fault string) {
 			if i++; i == len(args) {
 				return o, syntaxError
 			}
-			n, err := strconv.ParseInt(string(args[i]), 10, 64)
+			n, err := parseInt(args[i])
 			if err != nil {
 				return o, notInteger
 			}
@@ -219,7 +221,7 @@ func (c *client) old(old kv.Item, found, ok bool) {
 	switch {
 	case !ok:
 	case found:
-		c.WriteBulk(old.Value)
+		c.value(old.Value)
 	default:
 		c.null()
 	}

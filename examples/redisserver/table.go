@@ -145,12 +145,6 @@ func (c *client) docs(asked []string) {
 	}
 }
 
-// pair writes one pair of a map.
-func (r *reply) pair(key, value string) {
-	r.bulk(key)
-	r.bulk(value)
-}
-
 func (c *client) getKeys(args [][]byte) {
 	cmd := c.find(args[0])
 	switch {
@@ -169,7 +163,7 @@ func (c *client) getKeys(args [][]byte) {
 		keys := one.keys(args)
 		c.array(len(keys))
 		for _, k := range keys {
-			c.WriteBulk(k)
+			c.value(k)
 		}
 	}
 }

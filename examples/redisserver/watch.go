@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,8 +50,9 @@ func watch(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "redisserver: -every must be above zero, and there are no arguments but flags")
 		return 2
 	}
+	redis.SetLogger(silent{}) // it would write into the picture
 	w := &watcher{options: redis.Options{Password: *password, Protocol: 2, MaxRetries: -1, DialTimeout: 2 * time.Second,
-		ReadTimeout: 2 * time.Second, PoolSize: 1, DialerRetries: 1, DisableIdentity: true}, known: strings.Split(*addrs, ","),
+		ReadTimeout: 2 * time.Second, PoolSize: 1, DialerRetries: 1, DisableIdentity: true}, known: strings.Split(strings.ReplaceAll(*addrs, " ", ""), ","),
 		clients: map[string]*redis.Client{}, last: map[string]sample{}}
 	defer w.close()
 	if *ca != "" {
@@ -179,7 +181,7 @@ func (w *watcher) ask(ctx context.Context, p *picture, lines string) error {
 			return err
 		}
 		p.nodes = append(p.nodes, n)
-		if n.addr != "" && !contains(w.known, n.addr) {
+		if n.addr != "" && !slices.Contains(w.known, n.addr) {
 			w.known = append(w.known, n.addr)
 		}
 	}
@@ -203,11 +205,7 @@ func (w *watcher) ask(ctx context.Context, p *picture, lines string) error {
 	return nil
 }
 
-func contains(all []string, s string) bool {
-	for _, a := range all {
-		if a == s {
-			return true
-		}
-	}
-	return false
-}
+// silent is a logger of go-redis.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
