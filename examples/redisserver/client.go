@@ -37,10 +37,11 @@ type client struct {
 	cancel context.CancelFunc
 	timer  *time.Timer
 
-	buf     []byte     // a value on its way out
-	version kv.Version // of the last write
-	writes  []kv.WriteOption
-	word    [32]byte // the command's name in lower case
+	pipeline pipeline
+	buf      []byte     // a value on its way out
+	version  kv.Version // of the last write
+	writes   []kv.WriteOption
+	word     [32]byte // the command's name in lower case
 }
 
 // stats count what INFO tells.
@@ -98,8 +99,9 @@ func (s *server) newClient(conn net.Conn) *client {
 	return c
 }
 
-// Read reads from the connection, for the parser of requests. What was answered is sent before it waits.
+// Read reads from the connection, for the parser of requests. What was put off is carried out, and what was answered is sent, before it waits.
 func (c *client) Read(b []byte) (int, error) {
+	c.settle()
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
@@ -126,17 +128,33 @@ func (c *client) serve() {
 		args, err := c.requests.next(!c.known)
 		if err != nil {
 			if e := protocolError(""); errors.As(err, &e) {
+				c.settle()
 				c.fail("ERR " + e.Error())
 			}
 			break
 		}
 		c.s.stats.commands.Add(1)
+		if c.later(args) {
+			continue
+		}
+		c.settle()
 		c.run(args)
 		if cap(c.buf) > keptBuffer {
 			c.buf = nil
 		}
 	}
+	c.settle()
 	_ = c.flush()
+}
+
+// timed runs what may take no longer than -timeout.
+func (c *client) timed(f func()) {
+	c.timer.Reset(c.s.cfg.timeout)
+	f()
+	if !c.timer.Stop() { // it took too long: the next command gets another context
+		c.cancel()
+		c.arm()
+	}
 }
 
 // watched runs a command that may wait for long, and answers nothing meanwhile: ctx ends too when the client hangs up. (It is not noticed of one that
@@ -175,12 +193,7 @@ func (c *client) run(args [][]byte) {
 			c.fail(crossSlot)
 			return
 		}
-		c.timer.Reset(c.s.cfg.timeout)
-		cmd.run(c, args)
-		if !c.timer.Stop() { // it took too long: the next command gets another context
-			c.cancel()
-			c.arm()
-		}
+		c.timed(func() { cmd.run(c, args) })
 	}
 }
 

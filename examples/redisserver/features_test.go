@@ -102,6 +102,47 @@ func TestSlowRequest(t *testing.T) {
 	}
 }
 
+// SETs that come in one go are answered one by one, in their place among the others, also when one of them cannot be carried out.
+func TestPipelinedSets(t *testing.T) {
+	n1, _ := pair(t)
+	expect(t, n1.addr, okReply, "cluster", "delslots", "15495") // that of a
+	c := talkTo(t, n1.addr)
+	var b []byte
+	for _, cmd := range [][]string{
+		{"set", "b", "1"}, {"SET", "b", "2"}, {"get", "b"}, {"set", "c", "3"}, {"set", "a", "4"}, {"set", "d", "5"}, {"set", "", "x"}, {"incr", "c"},
+		{"set", "e", "6"}, {"wait", "1", "10000"}, {"mget", "e"}, {"set", "f", "7"},
+	} {
+		b = append(b, encode(cmd...)...)
+	}
+	if _, err := c.Write(append(b, encode("set", "g", "8")[:20]...)); err != nil { // the last one is not whole
+		t.Fatal(err)
+	}
+	for i, want := range []string{
+		okReply, okReply, "$1\r\n2\r\n", okReply, "-CLUSTERDOWN Hash slot not served\r\n", okReply, "-ERR ", ":4\r\n",
+		okReply, ":1\r\n", "*1\r\n$1\r\n6\r\n", okReply,
+	} {
+		if got, err := c.reply(); err != nil || !strings.HasPrefix(got, want) {
+			t.Errorf("reply %d: %q, %v; want %q", i, got, err, want)
+		}
+	}
+	for range 3 { // many, of more than one batch
+		b = b[:0]
+		for i := range 1000 {
+			b = append(b, encode("set", fmt.Sprint("{b}", i%300), fmt.Sprint(i))...)
+		}
+		c := talkTo(t, n1.addr)
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		for range 1000 {
+			if got, err := c.reply(); err != nil || got != okReply {
+				t.Fatalf("%q, %v", got, err)
+			}
+		}
+	}
+	expect(t, n1.addr, "$3\r\n999\r\n", "get", "{b}99")
+}
+
 // A client that reads nothing costs no more than what is on its way.
 func TestDeafClient(t *testing.T) {
 	s := start(t)

@@ -14,8 +14,7 @@ func TestLayout(t *testing.T) {
 	if at, size := unsafe.Offsetof(e.shards), unsafe.Sizeof(e.shards[0]); at%cacheLine != 0 || size%cacheLine != 0 {
 		t.Errorf("shards of %d bytes begin at %d, want multiples of %d", size, at, cacheLine)
 	}
-	sh := &e.shards[0]
-	if end := unsafe.Offsetof(sh.cleaner) + unsafe.Sizeof(sh.victim); end > 3*cacheLine {
+	if end := unsafe.Offsetof(e.shards[0].cleaner) + unsafe.Sizeof(e.shards[0].victim); end > 3*cacheLine {
 		t.Errorf("what a write needs ends at %d", end)
 	}
 }
