@@ -55,10 +55,7 @@ func cmdKeys(c *client, args [][]byte) {
 			}
 		}
 	}
-	c.array(len(keys))
-	for _, k := range keys {
-		c.value(k)
-	}
+	c.values(keys)
 }
 
 // cursors remember where scans are within a slot. Redis' cursors are numbers of 64 bits, a place within a slot is a key: the upper 16 bits of a
@@ -164,10 +161,7 @@ func cmdScan(c *client, args [][]byte) {
 	}
 	c.array(2)
 	c.bulk(strconv.FormatUint(next, 10))
-	c.array(len(keys))
-	for _, k := range keys {
-		c.value(k)
-	}
+	c.values(keys)
 }
 
 // scan looks at so many entries, from a place on, and says where it stopped: 0 at the end.

@@ -161,10 +161,7 @@ func (c *client) getKeys(args [][]byte) {
 			return
 		}
 		keys := one.keys(args)
-		c.array(len(keys))
-		for _, k := range keys {
-			c.value(k)
-		}
+		c.values(keys)
 	}
 }
 
