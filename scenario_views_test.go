@@ -183,6 +183,44 @@ func TestScenario33OrderedWhileAutomatic(t *testing.T) {
 	})
 }
 
+// A failover by force that the automatic one overtakes ends too: the new primary's lease is not the one to wait for.
+func TestForceIsOvertaken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := trio(t, kvtest.WithCoordinator(cluster.WithAutoFailover(true)), kvtest.WithOptions(func(_ int, o *kv.Options) {
+			o.Coordinator = overtaken{o.Coordinator, o.Coordinator.(cluster.Keeper), o.Coordinator.(cluster.LeaseWaiter)}
+		}))
+		ctx := within(t, time.Minute)
+		c.Kill(0)
+		_, err := c.Node(1).Failover(ctx, kv.FailoverOptions{Force: true})
+		if err != nil && !errors.Is(err, kv.ErrConflict) {
+			t.Error(err)
+		}
+		must(t, c.Node(2).Set(ctx, []byte("k"), []byte("v")))
+	})
+}
+
+// overtaken is a coordinator whose lease is asked for only when the group has another primary.
+type overtaken struct {
+	cluster.Coordinator
+	cluster.Keeper
+	cluster.LeaseWaiter
+}
+
+func (o overtaken) WaitLeaseOver(ctx context.Context, g cluster.GroupID) error {
+	before := o.View().Groups[g].Epoch
+	for v := range o.Watch(ctx) {
+		if v.Groups[g].Epoch > before {
+			break
+		}
+	}
+	select {
+	case <-time.After(time.Second): // that one has its lease by now
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return o.LeaseWaiter.WaitLeaseOver(ctx, g)
+}
+
 // hooked is a node's transport that brings hooks with it.
 type hooked struct {
 	transport.Transport

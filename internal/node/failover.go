@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/replica"
@@ -48,8 +49,8 @@ func (n *Node) Failover(ctx context.Context, force, assertDead bool) (FailoverRe
 		return FailoverResult{}, opError("failover", "", err)
 	}
 	n.drv.kick()
-	if force {
-		if err := n.force(ctx, v.Groups[g.ID], m, assertDead); err != nil {
+	if now := v.Groups[g.ID]; force && now.Epoch == old {
+		if err := n.force(ctx, now, m, assertDead); err != nil {
 			return FailoverResult{}, opError("failover", "", err)
 		}
 	}
@@ -66,16 +67,16 @@ func (n *Node) Failover(ctx context.Context, force, assertDead bool) (FailoverRe
 	})
 }
 
-// force promotes this node with what it has, once the old lease is over.
+// force promotes this node with what it has, once the old lease is over, unless the group gets another primary before.
 func (n *Node) force(ctx context.Context, g cluster.Group, m cluster.Member, assertDead bool) error {
 	// Joining nodes have no store of the group: they begin with what they hold.
 	if err := n.waitState(ctx, func(s *snapshot) bool {
-		return s.machine.Epoch == g.Epoch+1 || s.machine.State == replica.Unassigned
+		return s.machine.Epoch > g.Epoch || s.machine.State == replica.Unassigned
 	}); err != nil {
 		return err
 	}
 	if w, ok := n.coord.(cluster.LeaseWaiter); ok && !assertDead {
-		if err := w.WaitLeaseOver(ctx, g.ID); err != nil {
+		if err := n.waitLeaseOver(ctx, w, g); err != nil {
 			return err
 		}
 	}
@@ -88,6 +89,24 @@ func (n *Node) force(ctx context.Context, g cluster.Group, m cluster.Member, ass
 		return cluster.Promote{On: now.On(), ID: now.Transition.ID, Primary: m.MemberID, Reign: cluster.NewReignID(),
 			First: max(seal.Next, now.First+1), InSync: []cluster.MemberID{m.MemberID}, Force: true}, nil
 	})
+	return err
+}
+
+// waitLeaseOver waits until the lease of the group's primary is over, or another epoch has begun: the lease of that one is none of ours, and is
+// renewed for ever.
+func (n *Node) waitLeaseOver(ctx context.Context, w cluster.LeaseWaiter, g cluster.Group) error {
+	wait, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		defer cancel()
+		_ = n.waitView(wait, func(v cluster.View) bool { return v.Groups[g.ID].Epoch != g.Epoch })
+	})
+	err := w.WaitLeaseOver(wait, g.ID)
+	cancel()
+	watching.Wait()
+	if n.coord.View().Groups[g.ID].Epoch != g.Epoch {
+		return nil
+	}
 	return err
 }
 
