@@ -364,6 +364,23 @@ func TestShutdownAtOnce(t *testing.T) {
 	}
 }
 
+// A replica in the middle of its first sync is no heir: a primary that is shut down does not wait for it.
+func TestShutdownDuringASync(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 2, kvtest.WithOptions(func(_ int, o *kv.Options) { o.SyncBytesPerSecond = 100 << 10 }))
+		p := primary(t, c, 0)
+		fill(t, p, "a", 1000, 4000)
+		ctx := within(t, time.Hour)
+		must(t, c.Node(1).Replicate(ctx, "n1", kv.Async()))
+		c.WaitStatus(1, "bytes of a sync", func(s kv.Status) bool { return s.Sync.ReadBytes > 0 })
+		began := time.Now()
+		must(t, p.Shutdown(ctx))
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 // Several nodes that start with one call become one group, and so do they after a restart.
 func TestJoin(t *testing.T) {
 	bubble(t, func(t *testing.T) {

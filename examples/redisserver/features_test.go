@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -282,6 +285,57 @@ func TestExpiry(t *testing.T) {
 	expect(t, s.addr, ":1\r\n", "pexpire", "a", "30")
 	eventually(t, s.addr, time.Minute, func(r string) bool { return r == ":-2\r\n" }, "pttl", "a")
 	expect(t, s.addr, ":0\r\n", "dbsize")
+}
+
+// A file is replaced whole, or not at all, and what a killed process has left is removed.
+func TestReplaceFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f")
+	say := func(text string, err error) error {
+		return replaceFile(file, func(f *os.File) error {
+			_, werr := f.WriteString(text)
+			return errors.Join(werr, err)
+		})
+	}
+	broken := errors.New("broken")
+	if err := say("one", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := say("two", broken); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(file); string(b) != "one" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+	f, err := os.CreateTemp(dir, unfinished)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if err := removeUnfinished(dir); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// A server that does not vote keeps the voters too, in a directory that is new.
+func TestVotersAreKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "n2")
+	n1 := start(t, "-id", "n1", "-bootstrap")
+	n2 := start(t, "-id", "n2", "-join", n1.peer, "-dir", dir)
+	expect(t, n2.addr, "+PONG\r\n", "ping")
+	b, err := os.ReadFile(filepath.Join(dir, votersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if voters, err := parseVoters(b); err != nil || len(voters) != 1 || voters[0].ID != "n1" {
+		t.Errorf("%v, %v", voters, err)
+	}
 }
 
 func TestTooFewReplicas(t *testing.T) {

@@ -65,11 +65,20 @@ func cmdLastSave(c *client, _ [][]byte) {
 	c.int(last.Unix())
 }
 
-// save writes a whole backup beside the place of the last, and then puts it there.
-func (s *server) save(ctx context.Context) (err error) {
-	f, err := os.CreateTemp(s.cfg.dir, "dump-*.tmp")
+// save writes a whole backup in the place of the last.
+func (s *server) save(ctx context.Context) error {
+	return replaceFile(filepath.Join(s.cfg.dir, "dump.backup"), func(f *os.File) error {
+		_, err := s.node.Backup(ctx, f, kv.Version{})
+		return err
+	})
+}
+
+// replaceFile puts a file in the place of another once it is whole and on the disk: whatever fails before, and if the power does, the old one stays.
+func replaceFile(file string, write func(f *os.File) error) (err error) {
+	dir, name := filepath.Split(file)
+	f, err := os.CreateTemp(dir, unfinished)
 	if err != nil {
-		return fmt.Errorf("backup: %w", err)
+		return fmt.Errorf("replace %s: %w", name, err)
 	}
 	defer func() {
 		f.Close()
@@ -77,26 +86,29 @@ func (s *server) save(ctx context.Context) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if _, err = s.node.Backup(ctx, f, kv.Version{}); err != nil {
-		return err
+	if err = write(f); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	if err = f.Sync(); err != nil {
-		return fmt.Errorf("backup: %w", err)
+	if err = f.Sync(); err == nil {
+		err = os.Rename(f.Name(), file)
 	}
-	if err = os.Rename(f.Name(), filepath.Join(s.cfg.dir, "dump.backup")); err != nil {
-		return fmt.Errorf("backup: %w", err)
-	}
-	d, err := os.Open(s.cfg.dir)
 	if err != nil {
-		return fmt.Errorf("backup: %w", err)
+		return fmt.Errorf("replace %s: %w", name, err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", name, err)
 	}
 	defer d.Close()
 	return d.Sync()
 }
 
-// removeUnfinished removes what backups that were cut off have left.
+// unfinished is the pattern of files that are being written.
+const unfinished = "redisserver-*.tmp"
+
+// removeUnfinished removes what was being written when the process was killed.
 func removeUnfinished(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, "dump-*.tmp"))
+	left, err := filepath.Glob(filepath.Join(dir, unfinished))
 	if err != nil {
 		return fmt.Errorf("-dir: %w", err)
 	}

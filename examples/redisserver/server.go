@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -87,6 +88,9 @@ func open(ctx context.Context, cfg config, log hclog.Logger) (s *server, err err
 		SyncPatience: cfg.syncPatience, MaxMemory: cfg.maxMemory}
 	if cfg.dir != "" {
 		o.Dir = filepath.Join(cfg.dir, "data")
+		if err := os.MkdirAll(cfg.dir, 0o700); err != nil { // a node that does not vote keeps the voters there before it opens its data
+			return s, fmt.Errorf("-dir: %w", err)
+		}
 		if err := removeUnfinished(cfg.dir); err != nil {
 			return s, err
 		}

@@ -105,11 +105,10 @@ func (s *server) saveVoters(voters []consensus.Peer) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(s.cfg.dir, votersFile)
-	if err := os.WriteFile(file+".tmp", b, 0o600); err != nil {
+	return replaceFile(filepath.Join(s.cfg.dir, votersFile), func(f *os.File) error {
+		_, err := f.Write(b)
 		return err
-	}
-	return os.Rename(file+".tmp", file)
+	})
 }
 
 // followVoters keeps what is saved up to date, and makes this node a voter, at the address that it has now, if it is to be one and is not. It goes on
