@@ -336,6 +336,10 @@ func TestVotersAreKept(t *testing.T) {
 	if voters, err := parseVoters(b); err != nil || len(voters) != 1 || voters[0].ID != "n1" {
 		t.Errorf("%v, %v", voters, err)
 	}
+	n2.stop()
+	if strings.Contains(n2.logs.String(), "no leader yet") {
+		t.Errorf("it waited for what was there: %s", n2.logs)
+	}
 }
 
 func TestTooFewReplicas(t *testing.T) {

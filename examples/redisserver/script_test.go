@@ -139,8 +139,9 @@ func (c *talker) reply() (string, error) {
 // running is a server of this process, until the test ends.
 type running struct {
 	id, addr, peer string
-	web            string // of -http, in this process
-	stop           func() // as SIGTERM would; waits
+	web            string        // of -http, in this process
+	stop           func()        // as SIGTERM would; waits
+	logs           *bytes.Buffer // to be read when it has stopped
 }
 
 // anywhere are the addresses of a server that is given none.
@@ -168,7 +169,7 @@ func start(t testing.TB, args ...string) *running {
 		done <- err
 	}()
 	stopped := false
-	r := &running{stop: func() {
+	r := &running{logs: logs, stop: func() {
 		if stopped {
 			return
 		}
