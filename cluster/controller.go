@@ -30,6 +30,8 @@ type nodeRecord struct {
 	incarnation Incarnation
 	last        time.Duration // of the last beat, or when it was first seen in a view
 	gone        bool          // it said goodbye
+	granted     uint64        // Seq of the latest beat that was granted a lease
+	released    uint64        // Seq of the latest release
 }
 
 // groupRecord is what was granted to, and heard from, the members of a group.
@@ -169,10 +171,14 @@ func (c *Controller) Beat(v View, b Beat, now time.Duration) (Grant, error) {
 	if !b.WantLease || g.Primary != b.Node || g.Epoch != b.Epoch || g.Opener != b.Incarnation {
 		return Grant{}, nil
 	}
+	if b.Seq < n.released {
+		return Grant{}, nil // overtaken by a release: the node does not count on the answer any more, and would not give it back
+	}
 	r.asked, r.gaveBack = now, false
 	if g.Transition.Kind != NoTransition {
 		return Grant{}, nil
 	}
+	n.granted = max(n.granted, b.Seq)
 	r.lease = leaseRecord{held: true, holder: b.Node, epoch: g.Epoch, at: now}
 	return Grant{Epoch: g.Epoch, For: c.opts.Lease}, nil
 }
@@ -194,15 +200,17 @@ func (c *Controller) Release(v View, b Beat, now time.Duration) error {
 		return nil
 	}
 	r := c.groups[b.Group]
-	if r == nil {
-		return nil
+	if r == nil || b.Seq < n.granted {
+		return nil // the latter: the node asked for the lease again since then, and holds it
 	}
+	n.released = max(n.released, b.Seq)
 	g := v.Groups[b.Group]
 	if g.Primary == b.Node && g.Epoch == b.Epoch {
 		r.gaveBack = true
 	}
-	// A release that was overtaken by a later epoch's grant says nothing about that.
-	if c.holds(g, r, b.Node) && (r.lease.epoch == b.Epoch || r.lease.holder.IsZero() && g.Epoch == b.Epoch) {
+	// Only what this coordinator granted: of a grant by another one it cannot say whether it came before this release. And one that was overtaken
+	// by a later epoch's grant says nothing about that.
+	if r.lease.holder == b.Node && r.lease.epoch == b.Epoch {
 		r.lease.held = false
 	}
 	return nil

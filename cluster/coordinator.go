@@ -30,7 +30,8 @@ type Keeper interface {
 	// Returns ErrAlive when another incarnation of the node is alive, ErrUnavailable when nothing can be promised.
 	Beat(ctx context.Context, b Beat) (Grant, error)
 	// Release gives the lease of a group back, by its holder, or (with the zero group) tells that the node is closing and
-	// sends no more beats.
+	// sends no more beats. It ends what was granted to beats with a lower Seq, and no other: beats and releases may overtake
+	// each other on their way.
 	Release(ctx context.Context, b Beat) error
 	// Lease is how long a grant lasts. Holders ask anew about three times in that time.
 	Lease() time.Duration
@@ -44,6 +45,8 @@ type Beat struct {
 	Epoch       Epoch
 	WantLease   bool
 	Sealed      Seal // zero unless the node has sealed itself for an open transition
+	// Seq is the place of this beat, or release, among those of the incarnation: a later one has a higher number.
+	Seq uint64
 }
 
 // Seal is a member's answer to an open transition: it accepts nothing more of the old epoch, and its store ends here.

@@ -59,6 +59,10 @@
 // else is promoted, and no slot is freed, before the lease is over or given back: without it two nodes serve one slot. The lease is given to the
 // incarnation that opened the epoch (Group.Opener) and to no other.
 //
+// Beats and releases may overtake each other on their way. They carry numbers (Beat.Seq): a beat that a release has overtaken is granted nothing,
+// since its sender would never give that back; and a release ends no lease that was granted to a later beat, since its sender serves by it. A
+// coordinator that took over believes no release of what it has not granted itself, and waits instead.
+//
 // While a Transition is open no lease is granted in the group, not even a renewal: without this a failover's wait never ends, or ends too
 // early.
 //

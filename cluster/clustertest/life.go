@@ -298,3 +298,44 @@ func restartedPrimary(b *bench) {
 	}
 	b.until("the new incarnation has a lease", func(cluster.View) bool { return p.beat().For > 0 })
 }
+
+// overtaken: a beat that a release has overtaken is granted nothing, and a release that a beat has overtaken ends nothing.
+func overtaken(b *bench) {
+	b.start(false)
+	p := b.node("p")
+	r := b.node("r")
+	id := p.lead(r)
+	send := func(seq uint64, want bool) cluster.Grant {
+		beat := p.signed(id, 1)
+		beat.Seq, beat.WantLease = seq, want
+		g, err := p.send(beat)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return g
+	}
+	release := func(seq uint64) {
+		beat := p.signed(id, 1)
+		beat.Seq = seq
+		if err := b.k.Release(b.ctx, beat); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	if g := send(1, true); g.For == 0 {
+		b.t.Fatal("no lease")
+	}
+	release(3)
+	if g := send(2, true); g.For != 0 {
+		b.t.Errorf("granted %+v to a beat that a release has overtaken", g)
+	}
+	if g := send(5, true); g.For == 0 {
+		b.t.Fatal("no lease after one was given back")
+	}
+	release(4)
+	promote := cluster.Promote{ID: cluster.NewTransitionID(), Primary: r.id(), Reign: cluster.NewReignID(), First: 10, InSync: []cluster.MemberID{p.id(), r.id()}}
+	b.must(cluster.Begin{On: b.c.View().Groups[id].On(), Kind: cluster.HandOver, ID: promote.ID, To: "r"})
+	promote.On = b.c.View().Groups[id].On()
+	b.refused(promote, cluster.ErrAlive)
+	release(6)
+	b.must(promote)
+}

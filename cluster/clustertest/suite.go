@@ -47,6 +47,7 @@ func Run(t *testing.T, f Factory) {
 		{"ForgetTheLiving", forgetTheLiving},
 		{"FailoverWaitsForTheLease", failoverWaits},
 		{"WaitLeaseOver", waitLeaseOver},
+		{"Overtaken", overtaken},
 		{"FailoverTakesTheBest", failoverBest},
 		{"FailoverStaysOpen", failoverStaysOpen},
 		{"AutoFailover", autoFailover},

@@ -32,7 +32,7 @@ func FuzzEntry(f *testing.F) {
 }
 
 func FuzzBeat(f *testing.F) {
-	f.Add(encodeBeat(cluster.Beat{Node: cluster.MemberID{Node: "n", Store: cluster.NewStoreID()}, Incarnation: 1, Epoch: 2, WantLease: true, Sealed: cluster.Seal{Last: 1, LSN: 2, Next: 3}}))
+	f.Add(encodeBeat(cluster.Beat{Node: cluster.MemberID{Node: "n", Store: cluster.NewStoreID()}, Incarnation: 1, Epoch: 2, WantLease: true, Sealed: cluster.Seal{Last: 1, LSN: 2, Next: 3}, Seq: 4}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := decodeBeat(b)
 		if err != nil {

@@ -43,7 +43,7 @@ func goldenThings(t *testing.T) []goldenThing {
 	}
 	old, next := cluster.ID{1}, cluster.ID{2}
 	log := raft.Log{Index: 9, Term: 300, Type: raft.LogCommand, Data: commandEntry(300, body), Extensions: []byte("e"), AppendedAt: time.Unix(1767225600, 5)}
-	beat := cluster.Beat{Node: cluster.MemberID{Node: "n1", Store: cluster.StoreID{1}}, Incarnation: 7, Group: cluster.GroupID{3}, Epoch: 4, WantLease: true,
+	beat := cluster.Beat{Seq: 300, Node: cluster.MemberID{Node: "n1", Store: cluster.StoreID{1}}, Incarnation: 7, Group: cluster.GroupID{3}, Epoch: 4, WantLease: true,
 		Sealed: cluster.Seal{Transition: cluster.TransitionID{5}, Last: 3, LSN: 1 << 40, Next: 1<<40 + 1}}
 	grant := cluster.Grant{Epoch: 4, For: 3 * time.Second}
 	peers := []Peer{{"a", "10.0.0.1:7000"}, {"b", "10.0.0.2:7000"}}

@@ -121,7 +121,8 @@ func encodeBeat(v cluster.Beat) []byte {
 	b = append(b, v.Sealed.Transition[:]...)
 	b = binary.AppendUvarint(b, uint64(v.Sealed.Last))
 	b = binary.AppendUvarint(b, uint64(v.Sealed.LSN))
-	return binary.AppendUvarint(b, uint64(v.Sealed.Next))
+	b = binary.AppendUvarint(b, uint64(v.Sealed.Next))
+	return binary.AppendUvarint(b, v.Seq)
 }
 
 func decodeBeat(b []byte) (v cluster.Beat, err error) {
@@ -136,6 +137,7 @@ func decodeBeat(b []byte) (v cluster.Beat, err error) {
 	v.WantLease = want[0] == 1
 	r.copy(v.Sealed.Transition[:])
 	v.Sealed.Last, v.Sealed.LSN, v.Sealed.Next = cluster.Epoch(r.uint()), cluster.LSN(r.uint()), cluster.LSN(r.uint())
+	v.Seq = r.uint()
 	return v, r.end()
 }
 

@@ -23,7 +23,8 @@ type keep struct {
 	epoch cluster.Epoch // of the lease
 	group cluster.GroupID
 	over  *time.Timer // calls expired when the lease is over
-	given bool        // since the last beat was sent, the lease was given back: its answer does not count
+	given bool        // since the last beat was begun, the lease was given back: its answer does not count
+	seq   uint64      // of the last beat or release
 }
 
 func newKeep(n *Node, keeper cluster.Keeper) *keep {
@@ -66,8 +67,14 @@ func (k *keep) run(ctx context.Context) error {
 
 // beat sends one heartbeat and takes its answer in.
 func (k *keep) beat(ctx context.Context) {
+	// Before it is looked whether the lease is wanted: what is given back from here on has a higher number, and the answer does not count.
+	k.mu.Lock()
+	k.given = false
+	k.seq++
+	b := cluster.Beat{Incarnation: k.n.inc, Seq: k.seq}
+	k.mu.Unlock()
 	s := k.n.state.Load()
-	b := cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc, Sealed: s.seal}
+	b.Node, b.Sealed = k.n.member(), s.seal
 	if !s.machine.Group.IsZero() {
 		b.Group, b.Epoch = s.machine.Group, s.machine.Epoch
 	}
@@ -77,9 +84,6 @@ func (k *keep) beat(ctx context.Context) {
 	case replica.Opening, replica.Closed:
 		return
 	}
-	k.mu.Lock()
-	k.given = false
-	k.mu.Unlock()
 	from := k.n.cfg.Clock.Now()
 	// Half a lease: when one answer is lost there is time for another beat before the lease is over.
 	bctx, cancel := context.WithTimeout(ctx, max(k.keeper.Lease()/2, 10*time.Millisecond))
@@ -138,9 +142,9 @@ func (k *keep) release(m replica.Machine) {
 	k.until.Store(0) // again: the answer to a beat may have come in between
 	k.given = true
 	k.over.Stop()
-	epoch := k.epoch
+	k.seq++
+	b := cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc, Group: m.Group, Epoch: k.epoch, Seq: k.seq}
 	k.mu.Unlock()
-	b := cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc, Group: m.Group, Epoch: epoch}
 	k.n.background(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, k.keeper.Lease())
 		defer cancel()
@@ -154,5 +158,9 @@ func (k *keep) goodbye(ctx context.Context) {
 	k.until.Store(0)
 	ctx, cancel := context.WithTimeout(ctx, k.keeper.Lease())
 	defer cancel()
-	_ = k.keeper.Release(ctx, cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc})
+	k.mu.Lock()
+	k.seq++
+	b := cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc, Seq: k.seq}
+	k.mu.Unlock()
+	_ = k.keeper.Release(ctx, b)
 }
