@@ -34,6 +34,7 @@ type chunk struct {
 	prev cluster.LSN // of the entry before the first one
 	// marks are offsets of entries, one about every markBytes, so that a position is found without walking the chunk.
 	marks []mark
+	lent  bool // somebody was given a part of buf
 }
 
 type mark struct {
@@ -51,6 +52,7 @@ type ring struct {
 	mu      sync.Mutex
 	chunks  []*chunk // oldest first; the last one is being filled
 	bytes   int64    // capacity of all chunks
+	spare   *chunk   // one that has left the ring and that nobody reads, or nil; not in bytes
 	end     cluster.LSN
 	held    bool        // an engine on disk says what may be read
 	shipped cluster.LSN // what may be read: the end, or as far as the engine has taken it in for good
@@ -144,7 +146,7 @@ func (r *ring) copyEntries(b []byte, first, last cluster.LSN) {
 func (r *ring) restart(end cluster.LSN) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.chunks, r.bytes = nil, 0
+	r.chunks, r.bytes, r.spare = nil, 0, nil
 	r.end, r.floor, r.shipped = end, end, end
 	r.wake()
 }
@@ -165,11 +167,22 @@ func (r *ring) room(size int) *chunk {
 	}
 	// A new chunk must not push out most of a small ring.
 	grow := int(min(chunkSize, max(4<<10, min(r.bytes, r.limit/8))))
-	c := &chunk{buf: make([]byte, 0, max(grow, size)), prev: r.end, last: r.end}
+	c := r.fresh(max(grow, size))
+	c.prev, c.last = r.end, r.end
 	r.chunks = append(r.chunks, c)
 	r.bytes += int64(cap(c.buf))
 	r.trim()
 	return c
+}
+
+// fresh is an empty chunk for so many bytes. Without a replica no chunk is ever read, and the one that has just left the ring is used again: memory that
+// is in the caches, and that nobody has to clear.
+func (r *ring) fresh(size int) *chunk {
+	if c := r.spare; c != nil && size == chunkSize {
+		r.spare = nil
+		return c
+	}
+	return &chunk{buf: make([]byte, 0, size)}
 }
 
 // trim lets the oldest chunks go. What may not be read yet does not count against the limit, and stays: were it gone before its time, a replica
@@ -187,6 +200,10 @@ func (r *ring) trim() {
 		r.bytes -= int64(cap(old.buf))
 		bytes -= int64(cap(old.buf))
 		r.floor = old.last
+		if !old.lent && cap(old.buf) == chunkSize {
+			old.buf, old.marks = old.buf[:0], old.marks[:0]
+			r.spare = old
+		}
 	}
 }
 
@@ -240,6 +257,7 @@ func (r *ring) read(after cluster.LSN, max int, wake chan<- struct{}) ([]byte, c
 		}
 	}
 	c := r.chunks[lo]
+	c.lent = true
 	off := c.seek(after)
 	return c.cut(off, max, r.shipped)
 }

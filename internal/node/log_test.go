@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 
@@ -474,6 +475,47 @@ func TestDecodeEntryRefuses(t *testing.T) {
 		change(b)
 		if _, _, _, err := decodeEntry(b, nil); !errors.Is(err, errEntry) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestRingUsesChunksAgain: what nobody was given is written over, and what somebody was given never, however long he keeps it.
+func TestRingUsesChunksAgain(t *testing.T) {
+	r := newRing(16*chunkSize, 0, false)
+	r.openGate(testEpoch, 1)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	var kept, want [][]byte
+	seen := map[*byte]bool{} // the memory of all chunks that there were; none of it is collected
+	reused := 0
+	for lsn := cluster.LSN(0); len(kept) < 40 || reused < 40; {
+		var err error
+		if lsn, err = r.append(testEpoch, []record.Record{rec(fmt.Sprint(lsn), random.IntN(4000))}); err != nil {
+			t.Fatal(err)
+		}
+		if c := r.chunks[len(r.chunks)-1]; c.marks[0].lsn == lsn { // it is new
+			if at := &c.buf[0]; seen[at] {
+				reused++
+			} else {
+				seen[at] = true
+			}
+		}
+		if random.IntN(2000) == 0 {
+			after, _ := r.bounds()
+			b, _, err := r.read(after+cluster.LSN(random.Int64N(int64(lsn-after))), 10000, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept, want = append(kept, b), append(want, bytes.Clone(b))
+		}
+		if lsn > 1e6 {
+			t.Fatalf("after %d entries %d chunks were used again", lsn, reused)
+		}
+	}
+	for i := range kept {
+		if !bytes.Equal(kept[i], want[i]) {
+			t.Fatalf("what was read %d reads ago is not what it was", len(kept)-i)
 		}
 	}
 }
