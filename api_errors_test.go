@@ -260,15 +260,27 @@ func TestAllocations(t *testing.T) {
 	k, v := []byte("key"), make([]byte, 100)
 	must(t, n.Set(ctx, k, v))
 	room := make([]byte, 0, 200)
+	var version kv.Version
+	reads, writes := []kv.ReadOption{kv.Linearizable(), kv.LocalOnly()}, []kv.WriteOption{kv.AckLocal(), kv.WriteVersion(&version)}
+	var batch kv.Batch
 	for what, c := range map[string]struct {
 		max float64
 		f   func()
 	}{
 		"Get":                 {1, func() { _, _ = n.Get(ctx, k) }},
 		"AppendGet with room": {0, func() { _, _ = n.AppendGet(ctx, room, k) }},
-		"Get, linearizable":   {2, func() { _, _ = n.Get(ctx, k, kv.Linearizable()) }},
-		"Set":                 {0, func() { _ = n.Set(ctx, k, v) }},
-		"Get of nothing":      {0, func() { _, _ = n.Get(ctx, v) }},
+		"Get, linearizable":   {1, func() { _, _ = n.Get(ctx, k, kv.Linearizable()) }},
+		"AppendGet, options":  {0, func() { _, _ = n.AppendGet(ctx, room, k, reads...) }},
+		"Set, options":        {0, func() { _ = n.Set(ctx, k, v, writes...) }},
+		"Write, a batch that is used again": {0, func() {
+			batch.Reset()
+			for range 16 {
+				batch.Set(k, v)
+			}
+			_, _ = n.Write(ctx, &batch, writes...)
+		}},
+		"Set":            {0, func() { _ = n.Set(ctx, k, v) }},
+		"Get of nothing": {0, func() { _, _ = n.Get(ctx, v) }},
 	} {
 		if got := testing.AllocsPerRun(500, c.f); got > c.max && !raceEnabled {
 			t.Errorf("%s: %v allocations, %v are allowed", what, got, c.max)

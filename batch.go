@@ -20,29 +20,53 @@ const (
 // Batch collects operations that Write carries out as one: all or none, in the order in which they were added, seen by
 // everybody at once. It copies what it is given. The zero value is empty and ready; it is for one goroutine.
 type Batch struct {
-	ops []node.Op
+	ops   []node.Op
+	bytes []byte // a piece of memory that keys and values are copied to
 }
 
+const (
+	minBatchPiece = 64
+	maxBatchPiece = 64 << 10 // also kept by Reset
+)
+
 func (b *Batch) add(op node.Op) {
-	op.Key = slices.Clone(op.Key)
+	op.Key = b.clone(op.Key)
 	if op.Value != nil {
-		op.Value = slices.Clone(op.Value)
+		op.Value = b.clone(op.Value)
 	}
 	b.ops = append(b.ops, op)
 }
 
+// clone copies to the piece of memory, or to a new one, twice as large, if that is full. What lies in the old one stays there.
+func (b *Batch) clone(p []byte) []byte {
+	if len(p) > maxBatchPiece/4 {
+		return slices.Clone(p)
+	}
+	if len(p) > cap(b.bytes)-len(b.bytes) {
+		b.bytes = make([]byte, 0, max(min(2*cap(b.bytes), maxBatchPiece), len(p), minBatchPiece))
+	}
+	begin := len(b.bytes)
+	b.bytes = append(b.bytes, p...)
+	return b.bytes[begin:len(b.bytes):len(b.bytes)]
+}
+
 // Set sets a key. Of the options those that set an expiry and those that set a condition apply.
 func (b *Batch) Set(key, value []byte, opts ...WriteOption) {
-	w := writeConfig{op: node.Op{Kind: node.OpSet, Key: key, Value: value}}
-	w.apply(opts)
-	b.add(w.op)
+	b.with(node.Op{Kind: node.OpSet, Key: key, Value: value}, opts)
 }
 
 // Delete deletes a key; one that holds nothing is no error. Of the options those that set a condition apply.
 func (b *Batch) Delete(key []byte, opts ...WriteOption) {
-	w := writeConfig{op: node.Op{Kind: node.OpDelete, Key: key}}
-	w.apply(opts)
-	b.add(w.op)
+	b.with(node.Op{Kind: node.OpDelete, Key: key}, opts)
+}
+
+func (b *Batch) with(op node.Op, opts []WriteOption) {
+	if len(opts) > 0 {
+		w := writeConfig{op: op}
+		w.apply(opts)
+		op = w.op
+	}
+	b.add(op)
 }
 
 // Expire lets what a key holds expire after d; zero or less counts as one millisecond. The batch fails with ErrNotFound if the key
@@ -60,8 +84,11 @@ func (b *Batch) Require(key []byte, v Version) {
 	b.add(node.Op{Kind: node.OpRequire, Cond: node.CondVersion, Key: key, Version: v})
 }
 
-// Reset empties the batch.
-func (b *Batch) Reset() { b.ops = b.ops[:0] }
+// Reset empties the batch. Up to 64 KiB of its memory are used again.
+func (b *Batch) Reset() {
+	clear(b.ops)
+	b.ops, b.bytes = b.ops[:0], b.bytes[:0]
+}
 
 // Len is the number of operations.
 func (b *Batch) Len() int { return len(b.ops) }

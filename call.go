@@ -7,6 +7,15 @@ import (
 )
 
 // call is the memory of one write, kept between calls.
-type call struct{ ops [1]node.Op }
+type call struct {
+	ops    [1]node.Op
+	config writeConfig
+}
 
 var callPool = sync.Pool{New: func() any { return new(call) }}
+
+// recycle keeps the memory, and nothing of the call.
+func (c *call) recycle() {
+	*c = call{}
+	callPool.Put(c)
+}

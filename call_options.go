@@ -13,7 +13,9 @@ type Version = cluster.Version
 
 // ReadOption changes what one read promises. Without any, the slot's primary answers, with what is never older than what it has
 // acknowledged.
-type ReadOption interface{ applyRead(*node.ReadOptions) }
+type ReadOption interface {
+	applyRead(node.ReadOptions) node.ReadOptions // by value: a pointer would be an allocation of each read
+}
 
 // WriteOption changes one write. Without any, it is unconditional, and acknowledged when every member of the in-sync set has
 // applied it.
@@ -31,7 +33,7 @@ type ReadScanOption interface {
 type writeConfig struct {
 	op      node.Op
 	opts    node.WriteOptions
-	version *Version
+	version *Version // where to put that of the write
 }
 
 func (w *writeConfig) apply(opts []WriteOption) {
@@ -42,7 +44,10 @@ func (w *writeConfig) apply(opts []WriteOption) {
 
 type linearizable struct{}
 
-func (linearizable) applyRead(o *node.ReadOptions) { o.Linearizable = true }
+func (linearizable) applyRead(o node.ReadOptions) node.ReadOptions {
+	o.Linearizable = true
+	return o
+}
 func (linearizable) applyScan(o *node.ScanOptions) { o.Linearizable = true }
 
 // Linearizable makes the read see every write that was acknowledged before it began, and nothing that can be lost by an
@@ -51,7 +56,10 @@ func Linearizable() ReadScanOption { return linearizable{} }
 
 type stale time.Duration
 
-func (s stale) applyRead(o *node.ReadOptions) { o.Stale = time.Duration(s) }
+func (s stale) applyRead(o node.ReadOptions) node.ReadOptions {
+	o.Stale = time.Duration(s)
+	return o
+}
 func (s stale) applyScan(o *node.ScanOptions) { o.Stale = time.Duration(s) }
 
 // Stale lets a replica answer with a consistent prefix that was its primary's state at most max before the read began. It fails with ErrRecovering
@@ -60,7 +68,10 @@ func Stale(max time.Duration) ReadScanOption { return stale(max) }
 
 type atLeast Version
 
-func (v atLeast) applyRead(o *node.ReadOptions) { o.AtLeast = Version(v) }
+func (v atLeast) applyRead(o node.ReadOptions) node.ReadOptions {
+	o.AtLeast = Version(v)
+	return o
+}
 func (v atLeast) applyScan(o *node.ScanOptions) { o.AtLeast = Version(v) }
 
 // AtLeast lets a replica answer once it has applied that version: read your own writes. It waits until ctx ends, and fails with
@@ -69,7 +80,10 @@ func AtLeast(v Version) ReadScanOption { return atLeast(v) }
 
 type localOnly struct{}
 
-func (localOnly) applyRead(o *node.ReadOptions) { o.LocalOnly = true }
+func (localOnly) applyRead(o node.ReadOptions) node.ReadOptions {
+	o.LocalOnly = true
+	return o
+}
 func (localOnly) applyScan(o *node.ScanOptions) { o.LocalOnly = true }
 func (localOnly) applyWrite(w *writeConfig)     { w.opts.LocalOnly = true }
 
@@ -84,7 +98,10 @@ func LocalOnly() interface {
 
 type foreign struct{}
 
-func (foreign) applyRead(o *node.ReadOptions) { o.Foreign, o.LocalOnly = true, true }
+func (foreign) applyRead(o node.ReadOptions) node.ReadOptions {
+	o.Foreign, o.LocalOnly = true, true
+	return o
+}
 func (foreign) applyScan(o *node.ScanOptions) { o.Foreign, o.LocalOnly = true, true }
 
 // EarlierData reads what this node itself holds, whoever serves the slot, without any promise about its age: for instance the data

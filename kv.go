@@ -115,27 +115,27 @@ func (n *Node) Close() error {
 
 // Get reads a key. The value belongs to the caller and is never nil; ErrNotFound if the key holds nothing.
 func (n *Node) Get(ctx context.Context, key []byte, opts ...ReadOption) ([]byte, error) {
-	it, err := n.n.Get(ctx, key, nil, readOptions(opts))
+	v, err := n.n.Value(ctx, key, nil, readOptions(opts))
 	if err != nil {
 		return nil, exported(err)
 	}
-	if it.Value == nil {
+	if v == nil {
 		return []byte{}, nil
 	}
-	return it.Value, nil
+	return v, nil
 }
 
 // AppendGet is Get with the caller's buffer: the value is appended to dst, which is grown if it has no room.
 func (n *Node) AppendGet(ctx context.Context, dst, key []byte, opts ...ReadOption) ([]byte, error) {
 	room := dst[len(dst):]
-	it, err := n.n.Get(ctx, key, room, readOptions(opts))
+	v, err := n.n.Value(ctx, key, room, readOptions(opts))
 	if err != nil {
 		return dst, exported(err)
 	}
-	if len(it.Value) <= cap(room) && len(it.Value) > 0 && &it.Value[0] == &room[:1][0] {
-		return dst[:len(dst)+len(it.Value)], nil
+	if len(v) <= cap(room) && len(v) > 0 && &v[0] == &room[:1][0] {
+		return dst[:len(dst)+len(v)], nil
 	}
-	return append(dst, it.Value...), nil
+	return append(dst, v...), nil
 }
 
 // Lookup reads a key with its version and expiry. Item.Key is the key that was passed.
@@ -159,14 +159,11 @@ func item(it node.Item) Item {
 }
 
 func readOptions(opts []ReadOption) node.ReadOptions {
-	if len(opts) == 0 {
-		return node.ReadOptions{}
-	}
-	o := new(node.ReadOptions)
+	var o node.ReadOptions
 	for _, opt := range opts {
-		opt.applyRead(o)
+		o = opt.applyRead(o)
 	}
-	return *o
+	return o
 }
 
 // Set sets a key. Key and value can be reused when it returns. An expiry that was there is taken off, unless KeepTTL is given.
@@ -188,22 +185,19 @@ func (n *Node) CompareAndSet(ctx context.Context, key, old, new []byte, opts ...
 	return n.one(ctx, op, opts)
 }
 
-// one carries a single operation out. Its op lives in a pooled array, so that a plain write allocates nothing.
+// one carries a single operation out. What it is made of lives in pooled memory, so that a write allocates nothing.
 func (n *Node) one(ctx context.Context, op node.Op, opts []WriteOption) error {
 	c := callPool.Get().(*call)
+	defer c.recycle()
 	c.ops[0] = op
-	o := node.WriteOptions{}
-	var version *Version
 	if len(opts) > 0 {
-		w := &writeConfig{op: op}
-		w.apply(opts)
-		c.ops[0], o, version = w.op, w.opts, w.version
+		c.config.op = op
+		c.config.apply(opts)
+		c.ops[0] = c.config.op
 	}
-	v, err := n.n.Write(ctx, c.ops[:], o)
-	c.ops[0] = node.Op{}
-	callPool.Put(c)
-	if version != nil {
-		*version = v
+	v, err := n.n.Write(ctx, c.ops[:], c.config.opts)
+	if c.config.version != nil {
+		*c.config.version = v
 	}
 	return exported(err)
 }
@@ -211,11 +205,12 @@ func (n *Node) one(ctx context.Context, op node.Op, opts []WriteOption) error {
 // Write carries the operations of a batch out, all or none, and returns their version. The keys must be held by one group
 // (ErrCrossGroup). An empty batch does nothing. Of the options AckInSync, AckLocal, LocalOnly and WriteVersion apply.
 func (n *Node) Write(ctx context.Context, b *Batch, opts ...WriteOption) (Version, error) {
-	w := &writeConfig{}
-	w.apply(opts)
-	v, err := n.n.Write(ctx, b.ops, w.opts)
-	if w.version != nil {
-		*w.version = v
+	c := callPool.Get().(*call)
+	defer c.recycle()
+	c.config.apply(opts)
+	v, err := n.n.Write(ctx, b.ops, c.config.opts)
+	if c.config.version != nil {
+		*c.config.version = v
 	}
 	return v, exported(err)
 }
