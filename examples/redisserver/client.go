@@ -34,10 +34,11 @@ type client struct {
 	closing  bool // after QUIT
 
 	ctx    context.Context // of the command that runs: ends when it has taken too long
-	cancel context.CancelFunc
-	timer  *time.Timer
+	cancel atomic.Pointer[context.CancelFunc]
+	busy   busy
 
 	pipeline pipeline
+	counts   counts     // since it last waited
 	buf      []byte     // a value on its way out
 	version  kv.Version // of the last write
 	writes   []kv.WriteOption
@@ -52,10 +53,26 @@ type stats struct {
 	errors                atomic.Int64
 }
 
+// counts are what a client adds to them: a million times a second all at once would cost more than a command.
+type counts struct{ commands, hits, misses int64 }
+
+// count adds to the server's what happened since it last did.
+func (c *client) count() {
+	c.s.stats.commands.Add(c.counts.commands)
+	c.s.stats.hits.Add(c.counts.hits)
+	c.s.stats.misses.Add(c.counts.misses)
+	c.counts = counts{}
+}
+
 // serveClients answers clients until ctx ends, and waits for the commands that are under way.
 func (s *server) serveClients(ctx context.Context) error {
 	end := context.AfterFunc(ctx, func() { s.clients.Close() })
 	defer end()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	stop := make(chan struct{})
+	defer close(stop)
+	watching.Go(func() { s.watchdog.run(stop, s.cfg.timeout) })
 	defer s.conns.Wait()
 	defer s.cancel() // commands that wait end, and reads too
 	for {
@@ -89,7 +106,7 @@ func (s *server) serveClients(ctx context.Context) error {
 
 func (s *server) newClient(conn net.Conn) *client {
 	c := &client{s: s, id: s.nextID.Add(1), since: time.Now(), known: s.cfg.password == ""}
-	c.reply = reply{conn: conn, proto: 2}
+	c.reply = reply{conn: conn, proto: 2, busy: &c.busy}
 	c.requests = newRequests(c)
 	c.writes = []kv.WriteOption{kv.WriteVersion(&c.version)}
 	if s.cfg.clustered() {
@@ -102,28 +119,31 @@ func (s *server) newClient(conn net.Conn) *client {
 // Read reads from the connection, for the parser of requests. What was put off is carried out, and what was answered is sent, before it waits.
 func (c *client) Read(b []byte) (int, error) {
 	c.settle()
+	c.count()
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
 	return c.conn.Read(b)
 }
 
-// arm gives the client a context for its commands, with a timer that stands still.
+// arm gives the client a context for its commands.
 func (c *client) arm() {
-	c.ctx, c.cancel = context.WithCancel(c.s.ctx)
-	c.timer = time.AfterFunc(time.Hour, c.cancel)
-	c.timer.Stop()
+	ctx, cancel := context.WithCancel(c.s.ctx)
+	c.ctx = ctx
+	c.cancel.Store(&cancel)
 }
+
+// disarm ends the context.
+func (c *client) disarm() { (*c.cancel.Load())() }
 
 // serve runs the client's commands, one after the other, until either end leaves.
 func (c *client) serve() {
 	defer c.conn.Close()
 	hangUp := context.AfterFunc(c.s.ctx, func() { _ = c.conn.SetReadDeadline(time.Now()) })
 	defer hangUp()
-	defer func() {
-		c.timer.Stop()
-		c.cancel()
-	}()
+	c.s.watchdog.add(c)
+	defer c.s.watchdog.remove(c)
+	defer c.disarm()
 	for !c.closing && c.s.ctx.Err() == nil {
 		args, err := c.requests.next(!c.known)
 		if err != nil {
@@ -133,7 +153,7 @@ func (c *client) serve() {
 			}
 			break
 		}
-		c.s.stats.commands.Add(1)
+		c.counts.commands++
 		if c.later(args) {
 			continue
 		}
@@ -144,15 +164,15 @@ func (c *client) serve() {
 		}
 	}
 	c.settle()
+	c.count()
 	_ = c.flush()
 }
 
 // timed runs what may take no longer than -timeout.
 func (c *client) timed(f func()) {
-	c.timer.Reset(c.s.cfg.timeout)
+	n, before := c.busy.begin(0)
 	f()
-	if !c.timer.Stop() { // it took too long: the next command gets another context
-		c.cancel()
+	if !c.busy.end(n, before) { // it took too long: the next command gets another context
 		c.arm()
 	}
 }

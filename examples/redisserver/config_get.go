@@ -15,6 +15,7 @@ func cmdConfig(c *client, args [][]byte) {
 	case sub == "get":
 		c.configGet(args[2:])
 	case sub == "resetstat" && len(args) == 2:
+		c.count()
 		for _, n := range []interface{ Store(int64) }{&c.s.stats.connections, &c.s.stats.commands, &c.s.stats.hits, &c.s.stats.misses, &c.s.stats.errors} {
 			n.Store(0)
 		}

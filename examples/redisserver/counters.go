@@ -31,6 +31,9 @@ func (c *client) add(key []byte, by int64) {
 
 // parseInt reads an integer as Redis does: no sign of plus, no leading zeros, nothing around it.
 func parseInt(b []byte) (int64, error) {
+	if n, ok := shortInt(b); ok {
+		return n, nil
+	}
 	if len(b) == 0 || len(b) > 20 {
 		return 0, strconv.ErrSyntax
 	}
@@ -63,4 +66,18 @@ func cmdDecrBy(c *client, args [][]byte) {
 	default:
 		c.add(args[1], -n)
 	}
+}
+
+// shortInt reads what is most of what a client sends: up to nine digits.
+func shortInt(b []byte) (n int64, ok bool) {
+	if len(b) == 0 || len(b) > 9 || b[0] == '0' {
+		return 0, false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n, true
 }

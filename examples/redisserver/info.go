@@ -37,6 +37,7 @@ var sections = []section{
 
 // INFO [section …]
 func cmdInfo(c *client, args [][]byte) {
+	c.count()
 	wanted := map[string]bool{}
 	for _, a := range args[1:] {
 		wanted[strings.ToLower(string(a[:min(len(a), 32)]))] = true

@@ -17,6 +17,7 @@ const (
 // verbatim strings; they become arrays and strings, as in Redis.
 type reply struct {
 	conn  net.Conn
+	busy  *busy
 	proto int
 	out   []byte
 	err   error // of the connection: nothing is sent any more
@@ -27,9 +28,9 @@ func (r *reply) flush() error {
 	if r.err != nil || len(r.out) == 0 {
 		return r.err
 	}
-	if r.err = r.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); r.err == nil {
-		_, r.err = r.conn.Write(r.out)
-	}
+	n, before := r.busy.begin(sending)
+	_, r.err = r.conn.Write(r.out)
+	r.busy.end(n, before)
 	if r.out = r.out[:0]; cap(r.out) > keptBuffer {
 		r.out = nil
 	}

@@ -48,6 +48,7 @@ type server struct {
 	conns      sync.WaitGroup
 	background sync.WaitGroup // goroutines that end with ctx
 	stats      stats
+	watchdog   watchdog
 
 	readStale []kv.ReadOption // of a client that has said READONLY
 	nextID    atomic.Int64

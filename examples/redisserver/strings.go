@@ -31,10 +31,10 @@ func (c *client) get(key []byte) (value []byte, found, ok bool) {
 	switch {
 	case err == nil:
 		c.buf = v
-		c.s.stats.hits.Add(1)
+		c.counts.hits++
 		return v, true, true
 	case errors.Is(err, kv.ErrNotFound):
-		c.s.stats.misses.Add(1)
+		c.counts.misses++
 		return nil, false, true
 	}
 	c.failed(err)
