@@ -84,7 +84,7 @@ func (b *Batch) Require(key []byte, v Version) {
 	b.add(node.Op{Kind: node.OpRequire, Cond: node.CondVersion, Key: key, Version: v})
 }
 
-// Reset empties the batch. Up to 64 KiB of its memory are used again.
+// Reset empties the batch. Its memory is used again, of keys and values up to 64 KiB.
 func (b *Batch) Reset() {
 	clear(b.ops)
 	b.ops, b.bytes = b.ops[:0], b.bytes[:0]

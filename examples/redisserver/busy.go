@@ -12,8 +12,12 @@ type busy struct {
 	doing atomic.Uint64 // number<<2 and marks; 0: nothing
 	count uint64
 
-	// What the watchdog saw when it looked last, and since when.
-	seen  uint64
+	// What the watchdog saw last, and since when: a command, and an answer, since which a command may go on.
+	command, answer sighting
+}
+
+type sighting struct {
+	of    uint64
 	since time.Time
 }
 
@@ -40,19 +44,21 @@ func (b *busy) end(n, before uint64) bool {
 
 // overdue looks, and marks what has lasted for a limit since it was first seen as expired. Nobody else's command is taken for it.
 func (b *busy) overdue(now time.Time, command, send time.Duration) (n uint64, ok bool) {
-	n = b.doing.Load()
-	if n == 0 || n != b.seen {
-		b.seen, b.since = n, now
+	if n = b.doing.Load(); n == 0 || n&expired != 0 {
 		return n, false
 	}
-	limit := command
+	saw, limit := &b.command, command
 	if n&sending != 0 {
-		limit = send
+		saw, limit = &b.answer, send
 	}
-	return n, n&expired == 0 && now.Sub(b.since) >= limit && b.doing.CompareAndSwap(n, n|expired)
+	if saw.of != n {
+		*saw = sighting{n, now}
+		return n, false
+	}
+	return n, now.Sub(saw.since) >= limit && b.doing.CompareAndSwap(n, n|expired)
 }
 
-// watchdog ends what takes too long: commands, up to a tenth after their limit, and answers that a client does not take.
+// watchdog ends what takes too long, commands and answers that a client does not take, one or two looks after their limit.
 type watchdog struct {
 	mu      sync.Mutex
 	clients map[*client]struct{}

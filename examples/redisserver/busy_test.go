@@ -127,3 +127,33 @@ func TestStatsCount(t *testing.T) {
 		t.Errorf("%q, %v", all, err)
 	}
 }
+
+// TestCommandThatSendsInBetween: the time of a command goes on while parts of its answer are taken slowly.
+func TestCommandThatSendsInBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = time.Second
+		c, there := watchedClient(t, timeout)
+		go func() {
+			for buf := make([]byte, 5); ; time.Sleep(timeout / 7) {
+				if _, err := there.Read(buf); err != nil {
+					return
+				}
+			}
+		}()
+		began := time.Now()
+		c.timed(func() {
+			for c.ctx.Err() == nil && time.Since(began) < time.Hour {
+				c.ok()
+				if err := c.flush(); err != nil {
+					t.Errorf("flush: %v", err)
+					return
+				}
+				time.Sleep(timeout / 7)
+			}
+		})
+		if took := time.Since(began); took < timeout || took > 3*timeout {
+			t.Errorf("ended after %v", took)
+		}
+		there.Close()
+	})
+}

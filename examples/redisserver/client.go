@@ -178,7 +178,7 @@ func (c *client) timed(f func()) {
 }
 
 // watched runs a command that may wait for long, and answers nothing meanwhile: ctx ends too when the client hangs up. (It is not noticed of one that
-// sends more.)
+// sends more.) f must answer nothing, and read and write no key, since the look counts and sends.
 func (c *client) watched(f func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -30,7 +31,9 @@ func (r *reply) flush() error {
 	}
 	n, before := r.busy.begin(sending)
 	_, r.err = r.conn.Write(r.out)
-	r.busy.end(n, before)
+	if !r.busy.end(n, before) && r.err == nil {
+		r.err = os.ErrDeadlineExceeded // at the last moment; the connection may not take the next one
+	}
 	if r.out = r.out[:0]; cap(r.out) > keptBuffer {
 		r.out = nil
 	}

@@ -109,10 +109,10 @@ func (k *keep) beat(ctx context.Context) {
 	k.group, k.epoch = b.Group, g.Epoch
 	k.until.Store(int64(until))
 	k.over.Reset(left)
-	k.mu.Unlock()
-	if s.machine.State == replica.Fenced {
+	if s.machine.State == replica.Fenced { // under the mutex: whoever has given the lease back finds this in the driver's queue, or it is not told
 		k.n.drv.post(replica.Event{Kind: replica.LeaseGranted, Group: b.Group, Epoch: g.Epoch}, nil)
 	}
+	k.mu.Unlock()
 }
 
 // expired tells the machine that the lease is over, unless it was renewed meanwhile.
@@ -143,7 +143,7 @@ func (k *keep) release(m replica.Machine) {
 	k.given = true
 	k.over.Stop()
 	k.seq++
-	b := cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc, Group: m.Group, Epoch: k.epoch, Seq: k.seq}
+	b := cluster.Beat{Node: k.n.member(), Incarnation: k.n.inc, Group: m.Group, Epoch: m.Epoch, Seq: k.seq}
 	k.mu.Unlock()
 	k.n.background(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, k.keeper.Lease())

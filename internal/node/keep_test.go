@@ -115,3 +115,63 @@ func TestBeatOvertakenByARelease(t *testing.T) {
 		}
 	})
 }
+
+// lateAnswer is a coordinator whose first grant is on its way for a while.
+type lateAnswer struct {
+	cluster.Coordinator
+	granted chan struct{} // closed when there is one
+	arrives chan struct{} // closed when it may arrive
+	once    sync.Once
+}
+
+func (l *lateAnswer) keeper() cluster.Keeper { return l.Coordinator.(cluster.Keeper) }
+func (l *lateAnswer) Lease() time.Duration   { return l.keeper().Lease() }
+
+func (l *lateAnswer) Beat(ctx context.Context, b cluster.Beat) (cluster.Grant, error) {
+	g, err := l.keeper().Beat(ctx, b)
+	if g.For > 0 {
+		l.once.Do(func() { close(l.granted); <-l.arrives })
+	}
+	return g, err
+}
+
+func (l *lateAnswer) Release(ctx context.Context, b cluster.Beat) error {
+	return l.keeper().Release(ctx, b)
+}
+
+// TestResetBeforeTheLeaseArrives: the node is named primary, and its first lease was granted but has not arrived, when a reset is asked for. It must
+// not begin to serve by it: what it acknowledged then the reset would drop; and the reset would wait until nobody holds the lease.
+func TestResetBeforeTheLeaseArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		coordinator := cluster.NewMemory(cluster.WithLease(cluster.MaxLease))
+		defer coordinator.Close()
+		l := &lateAnswer{Coordinator: coordinator, granted: make(chan struct{}), arrives: make(chan struct{})}
+		n, err := Open(t.Context(), Config{
+			ID: "n1", Engine: memory.New(memory.Options{}), Store: cluster.StoreID{1}, Incarnation: 1, Coordinator: l, Logger: hclog.NewNullLogger(),
+			Clock: clock.New(), Standalone: true, LogBytes: 1 << 20,
+			Timing: Timing{OpenTimeout: time.Second, ConnectTimeout: time.Second, RetryMin: time.Second, RetryMax: time.Second, ProposeTimeout: time.Second},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		assigning, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := n.AssignSlots(assigning, cluster.AllSlots(), "", true); !errors.Is(err, ErrUnconfirmed) {
+			t.Fatalf("served without a lease: %v", err)
+		}
+		<-l.granted
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- n.Reset(ctx) }()
+		time.Sleep(time.Second)
+		close(l.arrives)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if st := n.Status(); st.CanWrite {
+			t.Errorf("it serves: %v", st.Machine)
+		}
+	})
+}

@@ -71,7 +71,11 @@ func (n *Node) tryReset(ctx context.Context) error {
 // gets none again while a reset is wanted or a transition is open.
 func (n *Node) stepDown(ctx context.Context, why error) error {
 	m := n.state.Load().machine
-	if m.State != replica.Primary && m.State != replica.Draining {
+	switch m.State {
+	case replica.Primary, replica.Draining:
+	case replica.Fenced:
+		n.keep.release(m) // a lease may be on its way here: its answer does not count any more, and what was told before is undone below
+	default:
 		return nil
 	}
 	err := n.drv.do(ctx, replica.Event{Kind: replica.LeaseLost, Group: m.Group, Epoch: m.Epoch}, why)
