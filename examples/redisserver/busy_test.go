@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,13 +134,14 @@ func TestCommandThatSendsInBetween(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = time.Second
 		c, there := watchedClient(t, timeout)
-		go func() {
-			for buf := make([]byte, 5); ; time.Sleep(timeout / 7) {
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for buf := make([]byte, 5); ; time.Sleep(timeout / 3) {
 				if _, err := there.Read(buf); err != nil {
 					return
 				}
 			}
-		}()
+		})
 		began := time.Now()
 		c.timed(func() {
 			for c.ctx.Err() == nil && time.Since(began) < time.Hour {
@@ -155,5 +157,6 @@ func TestCommandThatSendsInBetween(t *testing.T) {
 			t.Errorf("ended after %v", took)
 		}
 		there.Close()
+		reading.Wait()
 	})
 }
