@@ -126,6 +126,7 @@ func (n *Node) linked(m cluster.MemberID) bool {
 
 // carryOver goes through the steps.
 func (n *Node) carryOver(ctx context.Context, h *handOver) error {
+	n.keep.renew(ctx) // the last before the transition is open
 	bctx, cancel := context.WithTimeout(ctx, n.cfg.ProposeTimeout)
 	_, err := n.propose(bctx, func(v cluster.View) (cluster.Command, error) {
 		g, ok := v.Groups[h.group]

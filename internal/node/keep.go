@@ -25,6 +25,9 @@ type keep struct {
 	over  *time.Timer // calls expired when the lease is over
 	given bool        // since the last beat was begun, the lease was given back: its answer does not count
 	seq   uint64      // of the last beat or release
+
+	renewed event         // a lease was granted
+	granted atomic.Uint64 // Seq of the beat that it was granted to
 }
 
 func newKeep(n *Node, keeper cluster.Keeper) *keep {
@@ -113,6 +116,32 @@ func (k *keep) beat(ctx context.Context) {
 		k.n.drv.post(replica.Event{Kind: replica.LeaseGranted, Group: b.Group, Epoch: g.Epoch}, nil)
 	}
 	k.mu.Unlock()
+	k.granted.Store(b.Seq)
+	k.renewed.notify()
+}
+
+// renew waits for a lease that is asked for from now on, half a lease at most. A coordinator believes a release only of what it granted itself: who is
+// about to give the lease back has it from the present one then, and nobody has to wait until it is over because the coordinator has just changed.
+func (k *keep) renew(ctx context.Context) {
+	k.mu.Lock()
+	after := k.seq
+	k.mu.Unlock()
+	timeout := time.NewTimer(k.keeper.Lease() / 2)
+	defer timeout.Stop()
+	for {
+		renewed := k.renewed.wait()
+		if k.granted.Load() > after {
+			return
+		}
+		k.kick()
+		select {
+		case <-renewed:
+		case <-timeout.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // expired tells the machine that the lease is over, unless it was renewed meanwhile.
