@@ -15,6 +15,20 @@ import (
 	"github.com/hessonite/kv/internal/storage/memory"
 )
 
+// openAlone opens a standalone node in memory, without slots.
+func openAlone(t *testing.T, c cluster.Coordinator, clk clock.Clock) *Node {
+	t.Helper()
+	n, err := Open(t.Context(), Config{
+		ID: "n1", Engine: memory.New(memory.Options{}), Store: cluster.StoreID{1}, Incarnation: 1, Coordinator: c, Logger: hclog.NewNullLogger(),
+		Clock: clk, Standalone: true, LogBytes: 1 << 20,
+		Timing: Timing{OpenTimeout: time.Second, ConnectTimeout: time.Second, RetryMin: time.Second, RetryMax: time.Second, ProposeTimeout: time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // A process that was stopped, or a machine that slept, goes on before its timers tell that the lease is over: it does not say meanwhile that it
 // can write, since another may, and answers nothing linearizable.
 func TestStatusOfAnOverdueLease(t *testing.T) {
@@ -22,14 +36,7 @@ func TestStatusOfAnOverdueLease(t *testing.T) {
 		coordinator := cluster.NewMemory()
 		defer coordinator.Close()
 		c := clock.NewSkewed(clock.New(), 1)
-		n, err := Open(t.Context(), Config{
-			ID: "n1", Engine: memory.New(memory.Options{}), Store: cluster.StoreID{1}, Incarnation: 1, Coordinator: coordinator, Logger: hclog.NewNullLogger(),
-			Clock: c, Standalone: true, LogBytes: 1 << 20,
-			Timing: Timing{OpenTimeout: time.Second, ConnectTimeout: time.Second, RetryMin: time.Second, RetryMax: time.Second, ProposeTimeout: time.Second},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		n := openAlone(t, coordinator, c)
 		defer n.Close()
 		if _, err := n.AssignSlots(t.Context(), cluster.AllSlots(), "", true); err != nil {
 			t.Fatal(err)
@@ -92,14 +99,7 @@ func TestBeatOvertakenByARelease(t *testing.T) {
 		coordinator := cluster.NewMemory(cluster.WithLease(cluster.MaxLease))
 		defer coordinator.Close()
 		o := &overtaken{Coordinator: coordinator, held: make(chan struct{}), release: make(chan struct{})}
-		n, err := Open(t.Context(), Config{
-			ID: "n1", Engine: memory.New(memory.Options{}), Store: cluster.StoreID{1}, Incarnation: 1, Coordinator: o, Logger: hclog.NewNullLogger(),
-			Clock: clock.New(), Standalone: true, LogBytes: 1 << 20,
-			Timing: Timing{OpenTimeout: time.Second, ConnectTimeout: time.Second, RetryMin: time.Second, RetryMax: time.Second, ProposeTimeout: time.Second},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		n := openAlone(t, o, clock.New())
 		defer n.Close()
 		if _, err := n.AssignSlots(t.Context(), cluster.AllSlots(), "", true); err != nil {
 			t.Fatal(err)
@@ -147,14 +147,7 @@ func TestResetBeforeTheLeaseArrives(t *testing.T) {
 		coordinator := cluster.NewMemory(cluster.WithLease(cluster.MaxLease))
 		defer coordinator.Close()
 		l := &lateAnswer{Coordinator: coordinator, granted: make(chan struct{}), arrives: make(chan struct{})}
-		n, err := Open(t.Context(), Config{
-			ID: "n1", Engine: memory.New(memory.Options{}), Store: cluster.StoreID{1}, Incarnation: 1, Coordinator: l, Logger: hclog.NewNullLogger(),
-			Clock: clock.New(), Standalone: true, LogBytes: 1 << 20,
-			Timing: Timing{OpenTimeout: time.Second, ConnectTimeout: time.Second, RetryMin: time.Second, RetryMax: time.Second, ProposeTimeout: time.Second},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		n := openAlone(t, l, clock.New())
 		defer n.Close()
 		assigning, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
