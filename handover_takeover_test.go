@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,15 +76,8 @@ func TestHandOverAfterATakeOver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := &successors{now: cluster.NewMemory()}
 		t.Cleanup(func() { s.Close() })
-		c := newCluster(t, 2, kvtest.WithOptions(func(_ int, o *kv.Options) { o.Coordinator = s }))
-		p, r := primary(t, c, 0), c.Node(1)
+		p, r := pairBy(t, s)
 		ctx := within(t, time.Minute)
-		must(t, r.Replicate(ctx, "n1"))
-		must(t, p.Set(ctx, []byte("k"), []byte("v")))
-		for g, ok := p.View().GroupOf("n1"); !ok || len(g.InSync()) < 2; g, ok = p.View().GroupOf("n1") {
-			time.Sleep(time.Millisecond)
-		}
-		synctest.Wait()
 		s.takeOver()
 		began := time.Now()
 		must(t, p.HandOver(ctx, "n2"))
@@ -91,5 +85,85 @@ func TestHandOverAfterATakeOver(t *testing.T) {
 		if took := time.Since(began); took >= s.Lease()/2 {
 			t.Errorf("nobody served for %v, a lease is %v", took, s.Lease())
 		}
+	})
+}
+
+// pairBy are a primary and its replica in sync, with a coordinator.
+func pairBy(t *testing.T, by cluster.Coordinator) (p, r *kv.Node) {
+	t.Helper()
+	c := newCluster(t, 2, kvtest.WithOptions(func(_ int, o *kv.Options) { o.Coordinator = by }))
+	p, r = primary(t, c, 0), c.Node(1)
+	must(t, r.Replicate(within(t, time.Minute), "n1"))
+	must(t, p.Set(within(t, time.Minute), []byte("k"), []byte("v")))
+	for g, ok := p.View().GroupOf("n1"); !ok || len(g.InSync()) < 2; g, ok = p.View().GroupOf("n1") {
+		time.Sleep(time.Millisecond)
+	}
+	synctest.Wait()
+	return p, r
+}
+
+// deaf is a coordinator that does not answer the beats of n1, or fails the next one at once.
+type deaf struct {
+	cluster.Coordinator
+	silent, once atomic.Bool
+}
+
+func (d *deaf) keeper() cluster.Keeper { return d.Coordinator.(cluster.Keeper) }
+func (d *deaf) Lease() time.Duration   { return d.keeper().Lease() }
+
+func (d *deaf) Beat(ctx context.Context, b cluster.Beat) (cluster.Grant, error) {
+	if b.Node.Node == "n1" {
+		if d.once.CompareAndSwap(true, false) {
+			return cluster.Grant{}, cluster.ErrUnavailable
+		}
+		if d.silent.Load() {
+			<-ctx.Done()
+			return cluster.Grant{}, ctx.Err()
+		}
+	}
+	return d.keeper().Beat(ctx, b)
+}
+
+func (d *deaf) Release(ctx context.Context, b cluster.Beat) error { return d.keeper().Release(ctx, b) }
+
+// TestCloseBeforeTheHandOver: a node that is closed while it renews its lease for a hand-over does not begin it: nobody would end it.
+func TestCloseBeforeTheHandOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &deaf{Coordinator: cluster.NewMemory()}
+		t.Cleanup(func() { d.Close() })
+		p, _ := pairBy(t, d)
+		d.silent.Store(true)
+		done := make(chan error, 1)
+		go func() { done <- p.HandOver(within(t, time.Minute), "n2") }()
+		time.Sleep(10 * time.Millisecond)
+		must(t, p.Close())
+		closed := time.Now()
+		if err := <-done; err == nil || time.Since(closed) > 100*time.Millisecond {
+			t.Errorf("%v after Close the hand-over ended: %v", time.Since(closed), err)
+		}
+		time.Sleep(10 * time.Second)
+		if g, ok := d.View().GroupOf("n2"); !ok || g.Transition.Kind != cluster.NoTransition {
+			t.Errorf("left open: %v", g.Transition)
+		}
+	})
+}
+
+// TestHandOverAfterALostBeat: a beat that fails at once is sent again soon, and a hand-over does without the lease's renewal if none is answered.
+func TestHandOverAfterALostBeat(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &deaf{Coordinator: cluster.NewMemory()}
+		t.Cleanup(func() { d.Close() })
+		p, r := pairBy(t, d)
+		d.once.Store(true)
+		began := time.Now()
+		must(t, p.HandOver(within(t, time.Minute), "n2"))
+		if took := time.Since(began); took > d.Lease()/4 {
+			t.Errorf("a beat was lost, and the hand-over took %v", took)
+		}
+		time.Sleep(10 * time.Second)
+		must(t, r.HandOver(within(t, time.Minute), "n1"))
+		time.Sleep(10 * time.Second)
+		d.silent.Store(true)
+		must(t, p.HandOver(within(t, time.Minute), "n2"))
 	})
 }

@@ -126,7 +126,9 @@ func (n *Node) linked(m cluster.MemberID) bool {
 
 // carryOver goes through the steps.
 func (n *Node) carryOver(ctx context.Context, h *handOver) error {
-	n.keep.renew(ctx) // the last before the transition is open
+	if err := n.keep.renew(ctx, h.reign); err != nil { // the last before the transition is open
+		return err
+	}
 	bctx, cancel := context.WithTimeout(ctx, n.cfg.ProposeTimeout)
 	_, err := n.propose(bctx, func(v cluster.View) (cluster.Command, error) {
 		g, ok := v.Groups[h.group]
@@ -145,6 +147,9 @@ func (n *Node) carryOver(ctx context.Context, h *handOver) error {
 	n.drv.kick()
 	if err := n.drain(ctx, h); err != nil {
 		return err
+	}
+	if m := n.state.Load().machine; m.Epoch != h.epoch { // a failover has ended meanwhile, and what this node leads now is another reign
+		return fmt.Errorf("%w: this node is %v at epoch %d", ErrFenced, m.State, m.Epoch)
 	}
 	if err := n.stepDown(ctx, errHandingOver); err != nil {
 		return err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,26 +121,32 @@ func (k *keep) beat(ctx context.Context) {
 	k.renewed.notify()
 }
 
-// renew waits for a lease that is asked for from now on, half a lease at most. A coordinator believes a release only of what it granted itself: who is
-// about to give the lease back has it from the present one then, and nobody has to wait until it is over because the coordinator has just changed.
-func (k *keep) renew(ctx context.Context) {
+// renew waits for a lease that is asked for from now on. A coordinator believes a release only of what it granted itself: who is about to give the lease
+// back has it from the present one then, and nobody has to wait until it is over because the coordinator has just changed. It is worth half a lease, or
+// as long as a proposal may take, and then it is gone on without. ErrFenced if the reign ends meanwhile.
+func (k *keep) renew(ctx context.Context, r *reign) error {
 	k.mu.Lock()
 	after := k.seq
 	k.mu.Unlock()
-	timeout := time.NewTimer(k.keeper.Lease() / 2)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(ctx, min(k.keeper.Lease()/2, k.n.cfg.ProposeTimeout))
+	defer cancel()
+	again := time.NewTicker(k.n.cfg.RetryMin) // a beat may find no coordinator while it changes
+	defer again.Stop()
 	for {
-		renewed := k.renewed.wait()
+		renewed, moved := k.renewed.wait(), k.n.stateMove.wait()
+		if s := k.n.state.Load(); s.machine.State != replica.Primary || s.reign != r {
+			return fmt.Errorf("%w: this node is %v", ErrFenced, s.machine.State)
+		}
 		if k.granted.Load() > after {
-			return
+			return nil
 		}
 		k.kick()
 		select {
 		case <-renewed:
-		case <-timeout.C:
-			return
+		case <-moved:
+		case <-again.C:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 }
