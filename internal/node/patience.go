@@ -22,8 +22,13 @@ func (e *notServing) Unwrap() error { return e.error }
 type patience struct {
 	n         *Node
 	routes    *routes   // as they were before the request was tried
+	serving   *serving  // the same: what this node serves may have begun after the request had looked, and before the state was noted
 	until     time.Time // zero: not needed so far
 	redialled bool      // a read whose connection was lost has been tried again
+}
+
+func (n *Node) patience() patience {
+	return patience{n: n, routes: n.routes.Load(), serving: n.serving.Load()}
 }
 
 // again waits after a request was refused and nothing of it has happened. It returns true when something has changed, so that the request may be
@@ -64,8 +69,8 @@ func (p *patience) again(ctx context.Context, err error) (bool, error) {
 	defer t.Stop()
 	for {
 		moved := n.stateMove.wait()
-		if r := n.routes.Load(); n.state.Load() != s || r != p.routes {
-			p.routes = r
+		if r, serving := n.routes.Load(), n.serving.Load(); n.state.Load() != s || r != p.routes || serving != p.serving {
+			p.routes, p.serving = r, serving
 			return true, nil
 		}
 		select {

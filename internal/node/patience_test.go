@@ -2,6 +2,7 @@ package node
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/replica"
@@ -36,6 +37,27 @@ func TestPatienceWithAWriteThatWasOvertaken(t *testing.T) {
 		p = patience{n: n, routes: before}
 		if again, _ := p.again(t.Context(), both(ErrUnconfirmed, both(ErrFenced, errGateClosed))); again {
 			t.Error("what may have happened is tried again")
+		}
+	})
+}
+
+// A request that looked before the node began to serve, and notes the state after that, is tried again at once: nothing more is going to move.
+func TestPatienceWithANodeThatHasJustBegunToServe(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := cluster.NewMemory()
+		defer c.Close()
+		n := &Node{}
+		n.keep = &keep{n: n, keeper: c.(cluster.Keeper)}
+		n.routes.Store(&routes{version: 1})
+		p := n.patience() // it finds nothing served
+		n.serving.Store(&serving{})
+		n.state.Store(&snapshot{machine: replica.Machine{State: replica.Primary}})
+		began := time.Now()
+		if again, why := p.again(t.Context(), &notServing{ErrFenced, n.state.Load()}); !again || time.Since(began) != 0 {
+			t.Errorf("after %v: given up: %v", time.Since(began), why)
+		}
+		if again, _ := p.again(t.Context(), &notServing{ErrFenced, n.state.Load()}); again {
+			t.Error("tried again though nothing has changed")
 		}
 	})
 }

@@ -65,7 +65,7 @@ func (n *Node) Get(ctx context.Context, key, dst []byte, o ReadOptions) (Item, e
 		return Item{}, err
 	}
 	slot := cluster.KeySlot(key)
-	p := patience{n: n, routes: n.routes.Load()}
+	p := n.patience()
 	it, err := n.getOnce(ctx, slot, key, dst, o)
 	if err == nil || err == ErrNotFound {
 		return it, err
@@ -349,7 +349,7 @@ func (n *Node) Scan(ctx context.Context, prefix []byte, o ScanOptions, yield fun
 
 // scanPage is the next page from a slot on, from wherever that slot is served.
 func (n *Node) scanPage(ctx context.Context, prefix []byte, slot, last int, after []byte, limit int, o ReadOptions) (Page, error) {
-	for p := (patience{n: n, routes: n.routes.Load()}); ; {
+	for p := n.patience(); ; {
 		page, err := n.scanOnce(ctx, prefix, slot, last, after, limit, o)
 		if err == nil {
 			return page, nil

@@ -118,7 +118,7 @@ func (n *Node) Write(ctx context.Context, ops []Op, o WriteOptions) (cluster.Ver
 	if len(ops) == 0 {
 		return cluster.Version{}, nil
 	}
-	for p := (patience{n: n, routes: n.routes.Load()}); ; {
+	for p := n.patience(); ; {
 		v, err := n.writeOnce(ctx, ops, o)
 		if err == nil {
 			return v, nil
