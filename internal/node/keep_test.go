@@ -12,14 +12,15 @@ import (
 
 	"github.com/hessonite/kv/cluster"
 	"github.com/hessonite/kv/internal/clock"
+	"github.com/hessonite/kv/internal/storage"
 	"github.com/hessonite/kv/internal/storage/memory"
 )
 
-// openAlone opens a standalone node in memory, without slots.
-func openAlone(t *testing.T, c cluster.Coordinator, clk clock.Clock) *Node {
+// openAlone opens a standalone node, without slots.
+func openAlone(t *testing.T, e storage.Engine, c cluster.Coordinator, clk clock.Clock) *Node {
 	t.Helper()
 	n, err := Open(t.Context(), Config{
-		ID: "n1", Engine: memory.New(memory.Options{}), Store: cluster.StoreID{1}, Incarnation: 1, Coordinator: c, Logger: hclog.NewNullLogger(),
+		ID: "n1", Engine: e, Store: cluster.StoreID{1}, Incarnation: 1, Coordinator: c, Logger: hclog.NewNullLogger(),
 		Clock: clk, Standalone: true, LogBytes: 1 << 20,
 		Timing: Timing{OpenTimeout: time.Second, ConnectTimeout: time.Second, RetryMin: time.Second, RetryMax: time.Second, ProposeTimeout: time.Second},
 	})
@@ -36,7 +37,7 @@ func TestStatusOfAnOverdueLease(t *testing.T) {
 		coordinator := cluster.NewMemory()
 		defer coordinator.Close()
 		c := clock.NewSkewed(clock.New(), 1)
-		n := openAlone(t, coordinator, c)
+		n := openAlone(t, memory.New(memory.Options{}), coordinator, c)
 		defer n.Close()
 		if _, err := n.AssignSlots(t.Context(), cluster.AllSlots(), "", true); err != nil {
 			t.Fatal(err)
@@ -99,7 +100,7 @@ func TestBeatOvertakenByARelease(t *testing.T) {
 		coordinator := cluster.NewMemory(cluster.WithLease(cluster.MaxLease))
 		defer coordinator.Close()
 		o := &overtaken{Coordinator: coordinator, held: make(chan struct{}), release: make(chan struct{})}
-		n := openAlone(t, o, clock.New())
+		n := openAlone(t, memory.New(memory.Options{}), o, clock.New())
 		defer n.Close()
 		if _, err := n.AssignSlots(t.Context(), cluster.AllSlots(), "", true); err != nil {
 			t.Fatal(err)
@@ -147,7 +148,7 @@ func TestResetBeforeTheLeaseArrives(t *testing.T) {
 		coordinator := cluster.NewMemory(cluster.WithLease(cluster.MaxLease))
 		defer coordinator.Close()
 		l := &lateAnswer{Coordinator: coordinator, granted: make(chan struct{}), arrives: make(chan struct{})}
-		n := openAlone(t, l, clock.New())
+		n := openAlone(t, memory.New(memory.Options{}), l, clock.New())
 		defer n.Close()
 		assigning, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -41,15 +41,16 @@ func checkKey(key []byte) error {
 }
 
 // Value is Get for who wants nothing but the value. Most reads are of this kind: what the primary holds, without a promise that takes a wait, of an entry
-// that does not expire. They are answered on a short path, and all others by Get.
+// whose time has not come. They are answered on a short path, and all others by Get.
 func (n *Node) Value(ctx context.Context, key, dst []byte, o ReadOptions) ([]byte, error) {
 	if len(key) > 0 && len(key) <= record.MaxKey && !o.Linearizable && o.Stale <= 0 && o.AtLeast.IsZero() {
 		slot := cluster.KeySlot(key)
 		if s := n.serving.Load(); s != nil && s.slots.has(slot) {
 			switch e, ok, err := n.engine.Get(slot, key, dst); {
-			case err != nil || e.ExpiresAt != 0:
+			case err != nil:
 			case !ok || e.Tombstone:
 				return nil, ErrNotFound
+			case e.ExpiresAt != 0 && e.ExpiresAt <= n.wall():
 			default:
 				return e.Value, nil
 			}
