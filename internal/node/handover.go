@@ -148,9 +148,6 @@ func (n *Node) carryOver(ctx context.Context, h *handOver) error {
 	if err := n.drain(ctx, h); err != nil {
 		return err
 	}
-	if m := n.state.Load().machine; m.Epoch != h.epoch { // a failover has ended meanwhile, and what this node leads now is another reign
-		return fmt.Errorf("%w: this node is %v at epoch %d", ErrFenced, m.State, m.Epoch)
-	}
 	if err := n.stepDown(ctx, errHandingOver); err != nil {
 		return err
 	}
