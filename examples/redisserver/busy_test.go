@@ -160,3 +160,29 @@ func TestCommandThatSendsInBetween(t *testing.T) {
 		reading.Wait()
 	})
 }
+
+// lateConn takes what is written at the moment at which the watchdog gives the answer up.
+type lateConn struct {
+	net.Conn
+	busy *busy
+}
+
+func (l lateConn) Write(b []byte) (int, error) {
+	l.busy.doing.Store(l.busy.doing.Load() | expired)
+	return len(b), nil
+}
+
+// TestAnswerTakenAtTheLastMoment: its client is left all the same, since the connection has no time for the next one.
+func TestAnswerTakenAtTheLastMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := watchedClient(t, time.Second)
+		c.conn = lateConn{c.conn, &c.busy}
+		c.ok()
+		if err := c.flush(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("flush: %v", err)
+		}
+		if n := c.busy.doing.Load(); n != 0 {
+			t.Errorf("still at %d", n)
+		}
+	})
+}
