@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -187,7 +188,7 @@ func (c *Coordinator) ask(ctx context.Context, k kind, body []byte, here func(*l
 		return nil, err
 	}
 	var last error
-	for try := 0; ; try++ {
+	for try := c.turn.Load(); ; try++ {
 		if err := c.ctx.Err(); err != nil {
 			return nil, cluster.ErrClosed
 		}
@@ -246,7 +247,7 @@ func (c *Coordinator) askPeer(ctx context.Context, to transport.Peer, k kind, bo
 }
 
 // target is whom to ask: the leader as far as it is known, or one voter after the other.
-func (c *Coordinator) target(try int) (transport.Peer, bool) {
+func (c *Coordinator) target(try uint64) (transport.Peer, bool) {
 	if c.raft != nil {
 		if a, id := c.raft.LeaderWithID(); a != "" && string(id) != c.opts.ID {
 			return peerAt(a), true
@@ -256,7 +257,7 @@ func (c *Coordinator) target(try int) (transport.Peer, bool) {
 		return *p, true
 	}
 	var others []transport.Peer
-	for _, p := range *c.voters.Load() {
+	for _, p := range c.known() {
 		if p.ID != c.opts.ID {
 			others = append(others, transport.Peer{ID: cluster.NodeID(p.ID), Addr: p.Addr})
 		}
@@ -264,7 +265,36 @@ func (c *Coordinator) target(try int) (transport.Peer, bool) {
 	if len(others) == 0 {
 		return transport.Peer{}, false
 	}
-	return others[(int(c.turn.Load()%maxPeers)+try)%len(others)], true
+	return others[try%uint64(len(others))], true
+}
+
+// known are the voters, at each address that this coordinator has heard of: from its options, from a leader, and if it votes from its own log. Those of the
+// options may be the first ones only, and long gone.
+func (c *Coordinator) known() []Peer {
+	all := *c.voters.Load()
+	if c.raft == nil {
+		return all
+	}
+	if list, err := c.configuration(); err == nil {
+		all = union(list, all)
+	}
+	return all
+}
+
+// learn keeps what a leader has told of the voters.
+func (c *Coordinator) learn(list []Peer) {
+	all := union(list, c.opts.Peers)
+	c.voters.Store(&all)
+}
+
+func union(a, b []Peer) []Peer {
+	all := slices.Clip(a)
+	for _, p := range b {
+		if !slices.Contains(a, p) {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // hint takes over what a voter that does not lead says of who does.

@@ -245,7 +245,7 @@ func (c *Coordinator) takeOver(ctx context.Context) {
 // watch keeps the view of one that is no voter up to date.
 func (c *Coordinator) watch() {
 	for try := 0; c.ctx.Err() == nil; try++ {
-		peers := *c.voters.Load()
+		peers := c.known()
 		p := peers[try%len(peers)]
 		if err := c.watchAt(transport.Peer{ID: cluster.NodeID(p.ID), Addr: p.Addr}); err != nil {
 			c.log.Debug("a voter shows no view (any more)", "peer", p.ID, "error", err)
@@ -401,6 +401,9 @@ func (c *Coordinator) Voters(ctx context.Context) ([]Peer, error) {
 	})
 	if err == nil && body != nil {
 		list, err = decodePeers(body)
+	}
+	if err == nil {
+		c.learn(list)
 	}
 	return list, err
 }
