@@ -107,23 +107,13 @@ func (s *server) serveClients(ctx context.Context) error {
 func (s *server) newClient(conn net.Conn) *client {
 	c := &client{s: s, id: s.nextID.Add(1), since: time.Now(), known: s.cfg.password == ""}
 	c.reply = reply{conn: conn, proto: 2, busy: &c.busy}
-	c.requests = newRequests(c)
+	c.requests = newRequests(conn)
 	c.writes = []kv.WriteOption{kv.WriteVersion(&c.version)}
 	if s.cfg.clustered() {
 		c.writes = append(c.writes, kv.LocalOnly())
 	}
 	c.arm()
 	return c
-}
-
-// Read reads from the connection, for the parser of requests. What was put off is carried out, and what was answered is sent, before it waits.
-func (c *client) Read(b []byte) (int, error) {
-	c.settle()
-	c.count()
-	if err := c.flush(); err != nil {
-		return 0, err
-	}
-	return c.conn.Read(b)
 }
 
 // arm gives the client a context for its commands.
@@ -144,13 +134,22 @@ func (c *client) serve() {
 	c.s.watchdog.add(c)
 	defer c.s.watchdog.remove(c)
 	defer c.disarm()
+	for c.requests.receive() == nil && c.answer() {
+	}
+}
+
+// answer carries the commands out that have come, and sends what it answers; false if that was the end. Who waits for what is missing of a command has the
+// answers to those before it.
+func (c *client) answer() (goesOn bool) {
 	for !c.closing && c.s.ctx.Err() == nil {
-		args, err := c.requests.next(!c.known)
+		args, err := c.requests.command(!c.known)
 		if err != nil {
-			if e := protocolError(""); errors.As(err, &e) {
-				c.settle()
-				c.fail("ERR " + e.Error())
-			}
+			c.settle()
+			c.fail("ERR " + err.Error())
+			c.closing = true
+			break
+		}
+		if args == nil {
 			break
 		}
 		c.counts.commands++
@@ -165,7 +164,7 @@ func (c *client) serve() {
 	}
 	c.settle()
 	c.count()
-	_ = c.flush()
+	return c.flush() == nil && !c.closing && c.s.ctx.Err() == nil
 }
 
 // timed runs what may take no longer than -timeout.
@@ -178,17 +177,20 @@ func (c *client) timed(f func()) {
 }
 
 // watched runs a command that may wait for long, and answers nothing meanwhile: ctx ends too when the client hangs up. (It is not noticed of one that
-// sends more.) f must answer nothing, and read and write no key, since the look counts and sends.
+// sends more.) f must not answer.
 func (c *client) watched(f func(ctx context.Context)) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
+	c.count()
 	_ = c.flush()
 	var looking sync.WaitGroup
-	looking.Go(func() {
-		if _, err := c.requests.in.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			cancel()
-		}
-	})
+	if c.requests.buffered() == 0 {
+		looking.Go(func() {
+			if err := c.requests.look(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				cancel()
+			}
+		})
+	}
 	f(ctx)
 	_ = c.conn.SetReadDeadline(time.Now()) // ends the look
 	looking.Wait()

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"reflect"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -89,12 +92,9 @@ func FuzzRequests(f *testing.F) {
 	f.Add([]byte("*2\r\n$3\r\nget\r\n$1\r\na\r\n"), true)
 	f.Add([]byte("set 'a' \"\\x41\"\r\n*0\r\n*1\r\n$9223372036854775807\r\n"), false)
 	f.Fuzz(func(t *testing.T, b []byte, stranger bool) {
-		r := newRequests(bytes.NewReader(b))
-		for total := 0; ; {
-			words, err := r.next(stranger)
-			if err != nil {
-				return
-			}
+		all, err := commandsIn(bytes.NewReader(b), stranger)
+		total := 0
+		for _, words := range all {
 			for _, w := range words {
 				total += len(w)
 			}
@@ -102,7 +102,33 @@ func FuzzRequests(f *testing.F) {
 				t.Errorf("%d words, %d bytes of %d", len(words), total, len(b))
 			}
 		}
+		again, err2 := commandsIn(iotest.OneByteReader(bytes.NewReader(b)), stranger)
+		if !reflect.DeepEqual(all, again) || err != err2 {
+			t.Errorf("in one go %q, %v; byte by byte %q, %v", all, err, again, err2)
+		}
 	})
+}
+
+// commandsIn are the commands that come, to the end or a fault.
+func commandsIn(in io.Reader, stranger bool) (all [][]string, err error) {
+	r := newRequests(in)
+	for r.receive() == nil {
+		for {
+			words, err := r.command(stranger)
+			if err != nil {
+				return all, err
+			}
+			if words == nil {
+				break
+			}
+			var of []string
+			for _, w := range words {
+				of = append(of, string(w))
+			}
+			all = append(all, of)
+		}
+	}
+	return all, nil
 }
 
 func FuzzVoters(f *testing.F) {

@@ -14,8 +14,8 @@ const (
 // pipeline are SETs without options that a client has sent one behind the other without waiting for answers. They are carried out as one batch: one
 // look at the node, one record of the log and one wait for all of them. Who gets an answer cannot tell, but that all of them are seen at once.
 type pipeline struct {
-	pairs [][2][]byte
-	bytes []byte // of keys and values
+	pairs [][2][]byte // where they have come: they stay there until the next receive
+	size  int         // of keys and values
 	batch kv.Batch
 }
 
@@ -27,23 +27,18 @@ func plainSet(args [][]byte) bool {
 // later takes a SET that others follow; false if it is to be carried out at once.
 func (c *client) later(args [][]byte) bool {
 	p := &c.pipeline
-	if !c.known || !plainSet(args) || len(p.pairs) == 0 && c.requests.in.Buffered() == 0 {
+	if !c.known || !plainSet(args) || len(p.pairs) == 0 && c.requests.buffered() == 0 {
 		return false
 	}
 	size := len(args[1]) + len(args[2])
 	if size > maxPipelineBytes/4 {
 		return false
 	}
-	if len(p.pairs) == maxPipeline || len(p.bytes)+size > maxPipelineBytes {
+	if len(p.pairs) == maxPipeline || p.size+size > maxPipelineBytes {
 		c.settle()
 	}
-	if p.bytes == nil {
-		p.bytes = make([]byte, 0, maxPipelineBytes) // never moved: the pairs lie in it
-	}
-	begin := len(p.bytes)
-	p.bytes = append(append(p.bytes, args[1]...), args[2]...)
-	middle := begin + len(args[1])
-	p.pairs = append(p.pairs, [2][]byte{p.bytes[begin:middle:middle], p.bytes[middle:len(p.bytes):len(p.bytes)]})
+	p.pairs = append(p.pairs, [2][]byte{args[1], args[2]})
+	p.size += size
 	return true
 }
 
@@ -64,7 +59,7 @@ func (c *client) settle() {
 			c.setDone(c.s.node.Set(c.ctx, kv[0], kv[1], c.writes...))
 		}
 	})
-	p.pairs, p.bytes = p.pairs[:0], p.bytes[:0]
+	p.pairs, p.size = p.pairs[:0], 0
 }
 
 func (c *client) setAll() error {

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"errors"
+	"bytes"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/hessonite/kv"
 )
@@ -20,8 +20,9 @@ const (
 	strangerWords = 10 // before the password is given, as in Redis
 	strangerBytes = 16 << 10
 
-	growth     = 1 << 20 // memory is taken as bytes come, not as they are announced
-	keptBuffer = 1 << 20 // of a client, between two commands
+	firstRead, leastRead = 16 << 10, 4 << 10 // room for what comes
+	growth               = 1 << 20           // memory is taken as bytes come, not as they are announced
+	keptBuffer           = 1 << 20           // of a client, between two commands
 )
 
 // protocolError is what the client is told before the connection is closed.
@@ -29,180 +30,178 @@ type protocolError string
 
 func (e protocolError) Error() string { return "Protocol error: " + string(e) }
 
-// requests reads commands. What it returns holds until the next call.
+// requests are the bytes that have come from a client, and the commands in them. Words are not copied: they lie where they were read to. A command that
+// has come in part is read on from there when more is there, so that nobody has to wait in the middle of one.
 type requests struct {
-	in    *bufio.Reader
+	in  io.Reader
+	buf []byte
+	pos int // where the request that is being read begins; what stands before it is done with
+
+	// Of that request: how far it was read, counted from its beginning, which words, and what it still lacks.
+	at    int
+	spans []span
+	size  int // of the words so far
+	left  int // words; 0: its first line was not read
+	next  int // size of the word whose line was read; -1: it was not
+
 	words [][]byte
-	ends  []int  // of the words, in bytes
-	bytes []byte // of all words
+	text  []byte // words that came in lines, without quotes and escapes
 }
 
-func newRequests(r io.Reader) *requests { return &requests{in: bufio.NewReaderSize(r, maxLine)} }
+// span is where a word lies, counted from the beginning of its request.
+type span struct{ begin, end uint32 }
 
-// next reads a command with at least one word. Errors that are a protocolError are the client's fault.
-func (r *requests) next(stranger bool) ([][]byte, error) {
-	for {
-		if cap(r.bytes) > keptBuffer || cap(r.words) > keptBuffer/wordOverhead {
-			r.bytes, r.words, r.ends = nil, nil, nil
-		}
-		clear(r.words[:cap(r.words)])
-		r.words, r.ends, r.bytes = r.words[:0], r.ends[:0], r.bytes[:0]
-		line, err := r.line("too big inline request")
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case len(line) == 0:
-			continue
-		case line[0] == '*':
-			err = r.multi(line[1:], stranger)
-		case !r.split(line):
-			err = protocolError("unbalanced quotes in request")
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(r.ends) == 0 {
-			continue
-		}
-		begin := 0
-		for _, end := range r.ends {
-			r.words = append(r.words, r.bytes[begin:end:end])
-			begin = end
-		}
-		return r.words, nil
-	}
-}
+func newRequests(in io.Reader) *requests { return &requests{in: in, next: -1} }
 
-// line reads a line without its end; it holds until the next read.
-func (r *requests) line(tooLong string) ([]byte, error) {
-	l, err := r.in.ReadSlice('\n')
+// buffered is how many bytes have come that are of no command yet.
+func (r *requests) buffered() int { return len(r.buf) - r.pos }
+
+// receive reads once, when there is no whole command. The words of those before are gone.
+func (r *requests) receive() error {
+	r.text = r.text[:0]
 	switch {
-	case errors.Is(err, bufio.ErrBufferFull):
-		return nil, protocolError(tooLong)
-	case err != nil:
-		return nil, err
+	case r.buffered() == 0 && (cap(r.buf) > keptBuffer || cap(r.words) > keptBuffer/wordOverhead):
+		*r = requests{in: r.in, next: -1}
+	case r.buffered() == 0 || cap(r.buf)-len(r.buf) < leastRead:
+		r.buf, r.pos = r.buf[:copy(r.buf, r.buf[r.pos:])], 0
 	}
-	l = l[:len(l)-1]
-	if len(l) > 0 && l[len(l)-1] == '\r' {
-		l = l[:len(l)-1]
-	}
-	return l, nil
+	return r.look()
 }
 
-// multi reads the words that a number announces.
-func (r *requests) multi(count []byte, stranger bool) error {
-	n, err := parseInt(count)
-	switch {
-	case err != nil || n > maxWords:
-		return protocolError("invalid multibulk length")
-	case stranger && n > strangerWords:
-		return protocolError("unauthenticated multibulk length")
+// look is receive while words are in use.
+func (r *requests) look() error {
+	if cap(r.buf)-len(r.buf) < leastRead {
+		r.buf = slices.Grow(r.buf, min(max(firstRead, len(r.buf)), growth))
 	}
-	for range n { // none if it is negative
-		l, err := r.line("too big bulk count string")
-		if err != nil {
-			return err
-		}
-		if len(l) == 0 || l[0] != '$' {
-			return protocolError(fmt.Sprintf("expected '$', got '%s'", clean(l[:min(len(l), 1)])))
-		}
-		size, err := parseInt(l[1:])
-		switch {
-		case err != nil || size < 0 || size > maxRequest:
-			return protocolError("invalid bulk length")
-		case stranger && size > strangerBytes:
-			return protocolError("unauthenticated bulk length")
-		case int64(len(r.bytes)+wordOverhead*len(r.ends))+size > maxRequest:
-			return protocolError("too big request")
-		}
-		if err := r.word(int(size)); err != nil {
-			return err
-		}
+	n, err := r.in.Read(r.buf[len(r.buf):cap(r.buf)])
+	if r.buf = r.buf[:len(r.buf)+n]; n > 0 {
+		return nil // an error comes again
 	}
-	return nil
-}
-
-// word reads a word of so many bytes, and the line's end behind it, which is not looked at.
-func (r *requests) word(size int) error {
-	for size > 0 {
-		part := min(size, growth)
-		begin := len(r.bytes)
-		r.bytes = append(r.bytes, make([]byte, part)...)
-		if _, err := io.ReadFull(r.in, r.bytes[begin:]); err != nil {
-			return err
-		}
-		size -= part
-	}
-	r.ends = append(r.ends, len(r.bytes))
-	_, err := r.in.Discard(2)
 	return err
 }
 
-// split takes a line apart as Redis does: words with spaces between, in double quotes with escapes, or in single ones. false: quotes do not match.
-func (r *requests) split(l []byte) bool {
-	for i := 0; ; {
-		for i < len(l) && isSpace(l[i]) {
-			i++
+// command returns the words of the next command, at least one, or none if it has not come as a whole. They hold until the next receive, their slice until
+// the next command. An error is a protocolError.
+func (r *requests) command(stranger bool) ([][]byte, error) {
+	for {
+		b := r.buf[r.pos:]
+		whole, err := r.request(b, stranger)
+		if !whole {
+			return nil, err
 		}
-		if i == len(l) {
-			return true
+		r.words = r.words[:0]
+		if len(b) > 0 && b[0] != '*' {
+			b = r.text
 		}
-		var ok bool
-		if i, ok = r.quoted(l, i); !ok {
-			return false
+		for _, s := range r.spans {
+			r.words = append(r.words, b[s.begin:s.end:s.end])
 		}
-		r.ends = append(r.ends, len(r.bytes))
+		r.pos += r.at
+		r.at, r.size, r.spans = 0, 0, r.spans[:0]
+		if len(r.words) > 0 {
+			return r.words, nil
+		}
 	}
 }
 
-// quoted reads one word of a line from i on, and returns where it ends.
-func (r *requests) quoted(l []byte, i int) (int, bool) {
-	quote := byte(0)
-	for ; i < len(l); i++ {
-		c := l[i]
+// request reads on in what there is of a request, and reports whether that is all of it.
+func (r *requests) request(b []byte, stranger bool) (whole bool, err error) {
+	if r.left == 0 {
+		line, end, err := lineAt(b, 0, "too big inline request")
 		switch {
-		case quote == 0 && isSpace(c):
-			return i, true
-		case quote == 0 && (c == '"' || c == '\''):
-			quote = c
-		case quote != 0 && c == quote: // behind a closing quote a word ends
-			return i + 1, i+1 == len(l) || isSpace(l[i+1])
-		case quote == '"' && c == '\\' && i+1 < len(l):
-			var b byte
-			b, i = escape(l, i+1)
-			r.bytes = append(r.bytes, b)
-		case quote == '\'' && c == '\\' && i+1 < len(l) && l[i+1] == '\'':
-			i++
-			r.bytes = append(r.bytes, '\'')
-		default:
-			r.bytes = append(r.bytes, c)
+		case end == 0:
+			return false, err
+		case len(line) == 0:
+			r.at = end
+			return true, nil
+		case line[0] != '*':
+			if r.at = end; !r.split(line) {
+				return false, protocolError("unbalanced quotes in request")
+			}
+			return true, nil
 		}
+		n, err := parseInt(line[1:])
+		switch {
+		case err != nil || n > maxWords:
+			return false, protocolError("invalid multibulk length")
+		case stranger && n > strangerWords:
+			return false, protocolError("unauthenticated multibulk length")
+		}
+		r.at, r.left = end, max(int(n), 0)
 	}
-	return i, quote == 0
+	for ; r.left > 0; r.left-- {
+		if r.next < 0 {
+			n, end, err := wordAt(b, r.at)
+			switch {
+			case end == 0:
+				return false, err
+			case n > maxRequest:
+				return false, protocolError("invalid bulk length")
+			case stranger && n > strangerBytes:
+				return false, protocolError("unauthenticated bulk length")
+			case r.size+wordOverhead*len(r.spans)+n > maxRequest:
+				return false, protocolError("too big request")
+			}
+			r.at, r.next = end, n
+		}
+		end := r.at + r.next
+		if end+len("\r\n") > len(b) { // what they are is not looked at
+			return false, nil
+		}
+		r.spans = append(r.spans, span{uint32(r.at), uint32(end)})
+		r.size += r.next
+		r.at, r.next = end+len("\r\n"), -1
+	}
+	return true, nil
 }
 
-// escape reads what stands behind a backslash at i-1, and returns where it ends.
-func escape(l []byte, i int) (byte, int) {
-	if l[i] == 'x' && i+2 < len(l) {
-		var b byte
-		if n, err := fmt.Sscanf(string(l[i+1:i+3]), "%02x", &b); n == 1 && err == nil {
-			return b, i + 2
-		}
+// wordAt reads the line in front of a word, which tells its size, and returns where the word begins; 0: the line is not there as a whole.
+func wordAt(b []byte, at int) (size, end int, err error) {
+	if n, end, ok := shortSize(b, at); ok {
+		return n, end, nil
 	}
-	switch l[i] {
-	case 'n':
-		return '\n', i
-	case 'r':
-		return '\r', i
-	case 't':
-		return '\t', i
-	case 'b':
-		return '\b', i
-	case 'a':
-		return '\a', i
+	line, end, err := lineAt(b, at, "too big bulk count string")
+	if end == 0 {
+		return 0, 0, err
 	}
-	return l[i], i
+	if len(line) == 0 || line[0] != '$' {
+		return 0, 0, protocolError(fmt.Sprintf("expected '$', got '%s'", clean(line[:min(len(line), 1)])))
+	}
+	n, err := parseInt(line[1:])
+	if err != nil || n < 0 || n > maxRequest {
+		return 0, 0, protocolError("invalid bulk length")
+	}
+	return int(n), end, nil
 }
 
-func isSpace(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
+// shortSize reads what nearly all words begin with: a size of up to four digits, as it should be.
+func shortSize(b []byte, at int) (size, end int, ok bool) {
+	if at+len("$1\r\n") > len(b) || b[at] != '$' || b[at+1] == '0' {
+		return 0, 0, false
+	}
+	b = b[at+1 : min(at+len("$1234\r\n"), len(b))]
+	for i, c := range b {
+		if c -= '0'; c <= 9 {
+			size = 10*size + int(c)
+			continue
+		}
+		if i == 0 || i+1 >= len(b) || b[i] != '\r' || b[i+1] != '\n' {
+			break
+		}
+		return size, at + 1 + i + len("\r\n"), true
+	}
+	return 0, 0, false
+}
+
+// lineAt returns a line without its end, and where the next one begins; 0: it is not there as a whole.
+func lineAt(b []byte, at int, tooLong string) (line []byte, end int, err error) {
+	line = b[at:min(at+maxLine, len(b))]
+	i := bytes.IndexByte(line, '\n')
+	if i < 0 {
+		if len(line) == maxLine {
+			return nil, 0, protocolError(tooLong)
+		}
+		return nil, 0, nil
+	}
+	return bytes.TrimSuffix(line[:i], []byte{'\r'}), at + i + 1, nil
+}
