@@ -161,6 +161,10 @@ func item(it node.Item) Item {
 func readOptions(opts []ReadOption) node.ReadOptions {
 	var o node.ReadOptions
 	for _, opt := range opts {
+		if _, ok := opt.(localOnly); ok { // what each read of a server has: it costs no call
+			o.LocalOnly = true
+			continue
+		}
 		o = opt.applyRead(o)
 	}
 	return o

@@ -42,19 +42,19 @@ func TestCommandThatTakesTooLong(t *testing.T) {
 		c, _ := watchedClient(t, timeout)
 		for range 2 {
 			began := time.Now()
-			c.timed(func() { <-c.ctx.Done() })
+			c.timed(false, func() { <-c.ctx.Done() })
 			if took := time.Since(began); took < timeout || took > timeout+2*timeout/10 {
 				t.Errorf("ended after %v", took)
 			}
 		}
 		for range 20 { // together they take longer
-			c.timed(func() { time.Sleep(timeout / 2) })
+			c.timed(false, func() { time.Sleep(timeout / 2) })
 			if err := c.ctx.Err(); err != nil {
 				t.Fatalf("a command of half the time: %v", err)
 			}
 		}
 		time.Sleep(10 * timeout)
-		if c.timed(func() {}); c.ctx.Err() != nil {
+		if c.timed(false, func() {}); c.ctx.Err() != nil {
 			t.Error("the time without a command counted")
 		}
 	})
@@ -65,7 +65,7 @@ func TestAnswerThatNobodyTakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := watchedClient(t, time.Second)
 		began := time.Now()
-		c.timed(func() {
+		c.timed(false, func() {
 			c.ok()
 			if err := c.flush(); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("an answer that nobody takes: %v", err)
@@ -89,7 +89,7 @@ func TestExpiredWhileItSends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, there := watchedClient(t, time.Second)
 		go func() { _, _ = io.Copy(io.Discard, there) }()
-		c.timed(func() {
+		c.timed(false, func() {
 			<-c.ctx.Done()
 			c.ok()
 			if err := c.flush(); err != nil {
@@ -143,7 +143,7 @@ func TestCommandThatSendsInBetween(t *testing.T) {
 			}
 		})
 		began := time.Now()
-		c.timed(func() {
+		c.timed(false, func() {
 			for c.ctx.Err() == nil && time.Since(began) < time.Hour {
 				c.ok()
 				if err := c.flush(); err != nil {

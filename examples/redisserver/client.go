@@ -21,10 +21,11 @@ import (
 // acceptPause is how long no client is accepted after one could not be.
 const acceptPause = 100 * time.Millisecond
 
-// client is a connection. Its commands run one after the other, in one goroutine.
+// client is a connection. Its commands run one after the other, in a goroutine of its own or in that of a loop.
 type client struct {
 	reply
 	requests *requests
+	socket   *socket // nil if it has a goroutine of its own
 	s        *server
 	id       int64
 	name     string
@@ -36,6 +37,7 @@ type client struct {
 	ctx    context.Context // of the command that runs: ends when it has taken too long
 	cancel atomic.Pointer[context.CancelFunc]
 	busy   busy
+	hangUp func() bool // no more reads are to end with the server
 
 	pipeline pipeline
 	counts   counts     // since it last waited
@@ -43,6 +45,8 @@ type client struct {
 	version  kv.Version // of the last write
 	writes   []kv.WriteOption
 	word     [32]byte // the command's name in lower case
+	said     [32]byte // the last one, as it came
+	last     *command // and what it means
 }
 
 // stats count what INFO tells.
@@ -74,6 +78,7 @@ func (s *server) serveClients(ctx context.Context) error {
 	defer close(stop)
 	watching.Go(func() { s.watchdog.run(stop, s.cfg.timeout) })
 	defer s.conns.Wait()
+	defer s.stopLoops()
 	defer s.cancel() // commands that wait end, and reads too
 	for {
 		conn, err := s.clients.Accept()
@@ -97,11 +102,40 @@ func (s *server) serveClients(ctx context.Context) error {
 		}
 		s.stats.connected.Add(1)
 		s.stats.connections.Add(1)
-		s.conns.Go(func() {
-			defer s.stats.connected.Add(-1)
-			s.newClient(conn).serve()
-		})
+		if !s.seat(conn) {
+			s.conns.Go(func() {
+				defer s.stats.connected.Add(-1)
+				s.newClient(conn).serve()
+			})
+		}
 	}
+}
+
+// seat gives a client to a loop, if there is one and it can take it.
+func (s *server) seat(conn net.Conn) bool {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok || len(s.loops) == 0 {
+		return false
+	}
+	k, err := detach(tcp)
+	if err != nil { // out of file descriptors, most likely
+		s.log.Warn("a client has a goroutine of its own", "error", err)
+		return false
+	}
+	k.client = s.newClient(k)
+	k.client.socket = k
+	k.ended = func() {
+		s.stats.connected.Add(-1)
+		s.conns.Done()
+	}
+	s.conns.Add(1)
+	k.client.begin()
+	if err := s.loops[int(k.client.id)%len(s.loops)].add(k); err != nil {
+		s.log.Error("a client could not be accepted", "error", err)
+		k.client.end()
+		k.ended()
+	}
+	return true
 }
 
 func (s *server) newClient(conn net.Conn) *client {
@@ -128,14 +162,31 @@ func (c *client) disarm() { (*c.cancel.Load())() }
 
 // serve runs the client's commands, one after the other, until either end leaves.
 func (c *client) serve() {
-	defer c.conn.Close()
-	hangUp := context.AfterFunc(c.s.ctx, func() { _ = c.conn.SetReadDeadline(time.Now()) })
-	defer hangUp()
-	c.s.watchdog.add(c)
-	defer c.s.watchdog.remove(c)
-	defer c.disarm()
-	for c.requests.receive() == nil && c.answer() {
+	c.begin()
+	defer c.end()
+	for c.turn() {
 	}
+}
+
+// begin comes before the first turn, end behind the last.
+func (c *client) begin() {
+	c.hangUp = context.AfterFunc(c.s.ctx, func() { _ = c.conn.SetReadDeadline(time.Now()) })
+	c.s.watchdog.add(c)
+}
+
+func (c *client) end() {
+	c.disarm()
+	c.s.watchdog.remove(c)
+	c.hangUp()
+	c.conn.Close()
+}
+
+// turn reads once, and answers; false if that was the end.
+func (c *client) turn() bool {
+	if err := c.requests.receive(); err != nil {
+		return err == errNotYet
+	}
+	return c.answer()
 }
 
 // answer carries the commands out that have come, and sends what it answers; false if that was the end. Who waits for what is missing of a command has the
@@ -167,12 +218,26 @@ func (c *client) answer() (goesOn bool) {
 	return c.flush() == nil && !c.closing && c.s.ctx.Err() == nil
 }
 
-// timed runs what may take no longer than -timeout.
-func (c *client) timed(f func()) {
+// timed runs what may take no longer than -timeout, a write or something else.
+func (c *client) timed(write bool, f func()) {
+	var since time.Time
+	if write && c.socket != nil {
+		since = c.socket.write()
+	}
 	n, before := c.busy.begin(0)
 	f()
 	if !c.busy.end(n, before) { // it took too long: the next command gets another context
 		c.arm()
+	}
+	if !since.IsZero() {
+		c.socket.wrote(since)
+	}
+}
+
+// leave is called before what may take long: others of the same loop are served meanwhile.
+func (c *client) leave() {
+	if c.socket != nil {
+		c.socket.leave()
 	}
 }
 
@@ -184,7 +249,7 @@ func (c *client) watched(f func(ctx context.Context)) {
 	c.count()
 	_ = c.flush()
 	var looking sync.WaitGroup
-	if c.requests.buffered() == 0 {
+	if c.requests.buffered() == 0 && (c.socket == nil || c.socket.waits() == nil) {
 		looking.Go(func() {
 			if err := c.requests.look(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 				cancel()
@@ -209,20 +274,24 @@ func (c *client) run(args [][]byte) {
 	case !c.known && !cmd.anybody:
 		c.fail("NOAUTH Authentication required.")
 	case cmd.slow:
+		c.leave()
 		cmd.run(c, args)
 	default:
 		if keys := cmd.keys(args); len(keys) > 1 && c.s.cfg.clustered() && !oneSlot(keys) {
 			c.fail(crossSlot)
 			return
 		}
-		c.timed(func() { cmd.run(c, args) })
+		c.timed(cmd.write, func() { cmd.run(c, args) })
 	}
 }
 
-// find looks a command up, without an allocation.
+// find looks a command up, without an allocation. Most clients say the same word again.
 func (c *client) find(name []byte) *command {
 	if len(name) > len(c.word) {
 		return nil
+	}
+	if c.last != nil && string(name) == string(c.said[:len(c.last.name)]) {
+		return c.last
 	}
 	word := c.word[:len(name)]
 	for i, b := range name {
@@ -231,7 +300,12 @@ func (c *client) find(name []byte) *command {
 		}
 		word[i] = b
 	}
-	return commands[string(word)]
+	cmd := commands[string(word)]
+	if cmd != nil {
+		c.last = cmd
+		copy(c.said[:], name)
+	}
+	return cmd
 }
 
 func (c *client) unknown(args [][]byte) {

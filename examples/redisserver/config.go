@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type config struct {
 	join                   []string
 	autoFailover           bool
 	minInSync, maxClients  int
+	loops                  int
 	syncRate, maxMemory    int64
 	syncPatience           time.Duration
 	staleReads             time.Duration
@@ -63,6 +65,7 @@ func parseFlags(args []string, errs io.Writer) (config, error) {
 	f.DurationVar(&c.staleReads, "stale-reads", 10*time.Second, "what a replica answers after READONLY is at most that old")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long a command may wait, for instance for replicas, before it fails")
 	f.IntVar(&c.maxClients, "maxclients", 10000, "clients at a time; others are turned away")
+	f.IntVar(&c.loops, "loops", -1, "goroutines that serve many clients each (on Linux, without TLS); 0: each client has one. Default: half as many as processors in memory, 0 with -dir")
 	f.Int64Var(&c.maxMemory, "maxmemory", 0, "bytes of entries above which writes are refused; 0: no limit")
 	f.StringVar(&c.password, "requirepass", "", "password that clients must give by AUTH; better by the environment: REDISSERVER_PASSWORD")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "certificate, PEM; with it clients, nodes and the status page speak TLS only")
@@ -84,6 +87,21 @@ func parseFlags(args []string, errs io.Writer) (config, error) {
 		c.password = p
 	}
 	return c, c.validate()
+}
+
+const maxLoops = 256
+
+// clientLoops is how many loops serve clients. A disk takes its time with reads too, and TLS hides what has come.
+func (c *config) clientLoops() int {
+	switch {
+	case c.tlsCert != "":
+		return 0
+	case c.loops >= 0:
+		return c.loops
+	case c.dir != "":
+		return 0
+	}
+	return max(runtime.GOMAXPROCS(0)/2, 1)
 }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -148,6 +166,9 @@ func (c *config) validate() error {
 	}
 	if hclog.LevelFromString(c.logLevel) == hclog.NoLevel {
 		fault("-log: %q is no level", c.logLevel)
+	}
+	if c.loops < -1 || c.loops > maxLoops {
+		fault("-loops: choose 0 to %d", maxLoops)
 	}
 	if c.timeout <= 0 || c.staleReads <= 0 {
 		fault("-timeout and -stale-reads must be above zero")

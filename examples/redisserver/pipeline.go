@@ -48,7 +48,7 @@ func (c *client) settle() {
 	if len(p.pairs) == 0 {
 		return
 	}
-	c.timed(func() {
+	c.timed(true, func() {
 		if err := c.setAll(); err == nil || errors.Is(err, kv.ErrUnconfirmed) {
 			for range p.pairs {
 				c.setDone(err)

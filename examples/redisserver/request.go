@@ -107,27 +107,9 @@ func (r *requests) command(stranger bool) ([][]byte, error) {
 // request reads on in what there is of a request, and reports whether that is all of it.
 func (r *requests) request(b []byte, stranger bool) (whole bool, err error) {
 	if r.left == 0 {
-		line, end, err := lineAt(b, 0, "too big inline request")
-		switch {
-		case end == 0:
-			return false, err
-		case len(line) == 0:
-			r.at = end
-			return true, nil
-		case line[0] != '*':
-			if r.at = end; !r.split(line) {
-				return false, protocolError("unbalanced quotes in request")
-			}
-			return true, nil
+		if whole, err := r.first(b, stranger); r.left == 0 {
+			return whole, err
 		}
-		n, err := parseInt(line[1:])
-		switch {
-		case err != nil || n > maxWords:
-			return false, protocolError("invalid multibulk length")
-		case stranger && n > strangerWords:
-			return false, protocolError("unauthenticated multibulk length")
-		}
-		r.at, r.left = end, max(int(n), 0)
 	}
 	for ; r.left > 0; r.left-- {
 		if r.next < 0 {
@@ -155,9 +137,40 @@ func (r *requests) request(b []byte, stranger bool) (whole bool, err error) {
 	return true, nil
 }
 
+// first reads the first line of a request. If that is not all of it, left says how many words follow.
+func (r *requests) first(b []byte, stranger bool) (whole bool, err error) {
+	if n, end, ok := shortSize(b, 0, '*'); ok && n <= strangerWords {
+		r.at, r.left = end, n
+		return false, nil
+	}
+	line, end, err := lineAt(b, 0, "too big inline request")
+	if end == 0 {
+		return false, err
+	}
+	r.at = end
+	if len(line) == 0 {
+		return true, nil
+	}
+	if line[0] != '*' {
+		if !r.split(line) {
+			return false, protocolError("unbalanced quotes in request")
+		}
+		return true, nil
+	}
+	n, err := parseInt(line[1:])
+	switch {
+	case err != nil || n > maxWords:
+		return false, protocolError("invalid multibulk length")
+	case stranger && n > strangerWords:
+		return false, protocolError("unauthenticated multibulk length")
+	}
+	r.left = max(int(n), 0)
+	return r.left == 0, nil
+}
+
 // wordAt reads the line in front of a word, which tells its size, and returns where the word begins; 0: the line is not there as a whole.
 func wordAt(b []byte, at int) (size, end int, err error) {
-	if n, end, ok := shortSize(b, at); ok {
+	if n, end, ok := shortSize(b, at, '$'); ok {
 		return n, end, nil
 	}
 	line, end, err := lineAt(b, at, "too big bulk count string")
@@ -174,9 +187,9 @@ func wordAt(b []byte, at int) (size, end int, err error) {
 	return int(n), end, nil
 }
 
-// shortSize reads what nearly all words begin with: a size of up to four digits, as it should be.
-func shortSize(b []byte, at int) (size, end int, ok bool) {
-	if at+len("$1\r\n") > len(b) || b[at] != '$' || b[at+1] == '0' {
+// shortSize reads what nearly all words and commands begin with: a size of up to four digits, as it should be.
+func shortSize(b []byte, at int, kind byte) (size, end int, ok bool) {
+	if at+len("$1\r\n") > len(b) || b[at] != kind || b[at+1] == '0' {
 		return 0, 0, false
 	}
 	b = b[at+1 : min(at+len("$1234\r\n"), len(b))]

@@ -39,6 +39,7 @@ type server struct {
 	peers       *directory
 
 	clients net.Listener
+	loops   []*loop      // that serve them; none: each has a goroutine
 	web     net.Listener // nil without -http
 	pages   http.Handler // of web
 	address string       // that clients are told
@@ -79,6 +80,9 @@ func open(ctx context.Context, cfg config, log hclog.Logger) (s *server, err err
 	}
 	if s.address = cfg.announce; s.address == "" {
 		s.address = s.clients.Addr().String()
+	}
+	if err := s.openLoops(); err != nil {
+		return s, err
 	}
 	if cfg.http != "" {
 		if s.web, err = listen(cfg.http, secure); err != nil {
@@ -206,6 +210,9 @@ func (s *server) close(ctx context.Context) error {
 		shut(s.web)
 	}
 	s.cancel()
+	for _, l := range s.loops {
+		shut(l)
+	}
 	s.orders.wait()
 	s.saves.work.Wait()
 	if s.node != nil {

@@ -18,6 +18,7 @@ type command struct {
 	group   string
 	since   string
 	summary string
+	write   bool // one of the flags
 	run     func(c *client, args [][]byte)
 }
 
@@ -55,6 +56,7 @@ var (
 
 func init() {
 	for _, c := range slices.Concat(connectionCommands, stringCommands, keyCommands, serverCommands, replicationCommands) {
+		c.write = strings.Contains(c.flags, "write")
 		commands[c.name] = &c
 		names = append(names, c.name)
 	}
