@@ -281,9 +281,9 @@ func (c *Coordinator) known() []Peer {
 	return all
 }
 
-// learn keeps what a leader has told of the voters.
+// learn keeps what a leader has told of the voters. The options' order stays: it spreads who watches whom.
 func (c *Coordinator) learn(list []Peer) {
-	all := union(list, c.opts.Peers)
+	all := union(c.opts.Peers, list)
 	c.voters.Store(&all)
 }
 

@@ -15,8 +15,10 @@
 //
 // # Who asks whom
 //
-// Every coordinator, voter or not, passes commands and heartbeats on to the leader over the nodes' transport. One that is no voter watches the view at a
-// voter, and goes to another when that one hears nothing from its leader.
+// Every coordinator, voter or not, passes commands and heartbeats on to the leader over the nodes' transport. It finds the leader by asking the voters in turn:
+// those of its options, and those that it has heard of since, in its log if it votes. A voter that comes back at another address, where nobody looks for
+// it, finds the others so, and has itself added anew. One that is no voter watches the view at a voter, and goes to another when that one hears nothing
+// from its leader.
 //
 // # One cluster
 //

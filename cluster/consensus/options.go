@@ -30,7 +30,8 @@ type Options struct {
 	// Transport connects the coordinators. The coordinator does not close it; the nodes may share it.
 	Transport transport.Transport
 	// Peers are the first voters: three or five (one has nobody to outvote it, and nobody to replace it), the same list on each of them and on all others. Who is listed, and has no state
-	// yet, bootstraps the cluster from it; once there is state it only says whom to ask first.
+	// yet, bootstraps the cluster from it; once there is state it only says whom to ask first: a
+	// voter knows the others from its log too, and any coordinator from its last call of Voters.
 	Peers []Peer
 	// Voter makes a node that Peers does not list a voter all the same: it waits to be added by AddVoter.
 	Voter bool
