@@ -161,6 +161,7 @@ func (l *loop) popLocked() *socket {
 	}
 	n := len(l.ready) - 1
 	s := l.ready[n]
+	l.ready[n] = nil
 	l.ready = l.ready[:n]
 	s.home = false
 	l.turn++
