@@ -161,6 +161,43 @@ func TestCommandThatSendsInBetween(t *testing.T) {
 	})
 }
 
+// TestSlowReader: who takes an answer slowly, but goes on taking it, is not left.
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, there := watchedClient(t, time.Second)
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for buf := make([]byte, maxPiece); ; time.Sleep(writeTimeout / 2) {
+				if _, err := io.ReadFull(there, buf); err != nil {
+					return
+				}
+			}
+		})
+		began := time.Now()
+		c.out = make([]byte, 5*maxPiece)
+		if err := c.flush(); err != nil || time.Since(began) < writeTimeout {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		there.Close()
+		reading.Wait()
+	})
+}
+
+// TestGoodbye: a server that ends does not wait for a client that takes nothing.
+func TestGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := watchedClient(t, time.Second)
+		c.begin()
+		defer c.end()
+		began := time.Now()
+		time.AfterFunc(time.Second, c.s.cancel)
+		c.ok()
+		if err := c.flush(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > time.Second+goodbyeTimeout {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
 // lateConn takes what is written at the moment at which the watchdog gives the answer up.
 type lateConn struct {
 	net.Conn

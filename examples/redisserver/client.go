@@ -18,8 +18,10 @@ import (
 	"github.com/hessonite/kv/cluster"
 )
 
-// acceptPause is how long no client is accepted after one could not be.
-const acceptPause = 100 * time.Millisecond
+const (
+	acceptPause    = 100 * time.Millisecond // how long no client is accepted after one could not be
+	goodbyeTimeout = 3 * time.Second        // in which a client has to take its last answer when the server ends
+)
 
 // client is a connection. Its commands run one after the other, in a goroutine of its own or in that of a loop.
 type client struct {
@@ -37,7 +39,7 @@ type client struct {
 	ctx    context.Context // of the command that runs: ends when it has taken too long
 	cancel atomic.Pointer[context.CancelFunc]
 	busy   busy
-	hangUp func() bool // no more reads are to end with the server
+	hangUp func() bool // takes back that it is to end with the server
 
 	pipeline pipeline
 	counts   counts     // since it last waited
@@ -170,7 +172,10 @@ func (c *client) serve() {
 
 // begin comes before the first turn, end behind the last.
 func (c *client) begin() {
-	c.hangUp = context.AfterFunc(c.s.ctx, func() { _ = c.conn.SetReadDeadline(time.Now()) })
+	c.hangUp = context.AfterFunc(c.s.ctx, func() {
+		_ = c.conn.SetReadDeadline(time.Now())
+		_ = c.conn.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
+	})
 	c.s.watchdog.add(c)
 }
 
@@ -192,7 +197,7 @@ func (c *client) turn() bool {
 // answer carries the commands out that have come, and sends what it answers; false if that was the end. Who waits for what is missing of a command has the
 // answers to those before it.
 func (c *client) answer() (goesOn bool) {
-	for !c.closing && c.s.ctx.Err() == nil {
+	for !c.closing && c.err == nil && c.s.ctx.Err() == nil {
 		args, err := c.requests.command(!c.known)
 		if err != nil {
 			c.settle()

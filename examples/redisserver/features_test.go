@@ -89,6 +89,9 @@ func TestMalformedRequests(t *testing.T) {
 	if got := hears(t, s.addr, "*0\r\n*-1\r\n\r\nset  'a b' \"\\x41\\n\"\r\nget \"a b\"\nquit\r\n"); got != "+OK\r\n$2\r\nA\n\r\n+OK\r\n" {
 		t.Errorf("commands in lines: %q", got)
 	}
+	if got := hears(t, s.addr, `echo "\x1g\x 1\x4a"`+"\nquit\n"); got != "$7\r\nx1gx 1J\r\n+OK\r\n" {
+		t.Errorf("escapes: %q", got)
+	}
 }
 
 // A command that comes byte by byte is read once.
@@ -144,6 +147,43 @@ func TestPipelinedSets(t *testing.T) {
 		}
 	}
 	expect(t, n1.addr, "$3\r\n999\r\n", "get", "{b}99")
+}
+
+// Nothing is answered to who has gone: with a few bytes for each command it would fill the memory.
+func TestGoneClient(t *testing.T) {
+	s := opened(t)
+	if err := s.node.Set(t.Context(), []byte("a"), make([]byte, maxPending)); err != nil {
+		t.Fatal(err)
+	}
+	const commands = 1000
+	c := s.newClient(&endless{requests: bytes.Repeat(encode("get", "a"), commands), n: 1, broken: io.ErrClosedPipe})
+	c.serve()
+	if n := s.stats.commands.Load(); n > commands/10 || len(c.out) > 0 {
+		t.Errorf("%d commands were carried out, and %d bytes wait to be sent", n, len(c.out))
+	}
+}
+
+// What a client has sent in the past costs nothing, whatever came behind it.
+func TestKeptMemory(t *testing.T) {
+	many := "*100000\r\n" + strings.Repeat("$1\r\nx\r\n", 100000)
+	for name, sent := range map[string]string{
+		"words in a line": strings.Repeat("x ", 32000) + "\r\n", "words": many, "words, and more": many + "*",
+		"lines behind a large word": "*1\r\n$900000\r\n" + strings.Repeat("x", 900000) + "\r\n" + strings.Repeat("ping\r\n", 100000),
+		"a large word, and more":    "*1\r\n$9000000\r\n" + strings.Repeat("x", 9000000) + "\r\n*2\r\n$1\r\nx\r\n",
+	} {
+		r := newRequests(io.MultiReader(strings.NewReader(sent), strings.NewReader("x")))
+		for r.receive() == nil {
+			for words := [][]byte{nil}; words != nil; {
+				var err error
+				if words, err = r.command(false); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			}
+		}
+		if kept := cap(r.buf) + cap(r.text) + 24*cap(r.words) + 8*cap(r.spans); kept > keptBuffer+maxLine+32*keptWords || cap(r.text) > maxLine {
+			t.Errorf("%s: %d bytes are kept", name, kept)
+		}
+	}
 }
 
 // A client that reads nothing costs no more than what is on its way.

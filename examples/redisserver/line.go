@@ -1,6 +1,6 @@
 package main
 
-import "fmt"
+import "encoding/hex"
 
 // split takes a line apart as Redis does: words with spaces between, in double quotes with escapes, or in single ones. false: quotes do not match.
 func (r *requests) split(l []byte) bool {
@@ -48,9 +48,9 @@ func (r *requests) quoted(l []byte, i int) (int, bool) {
 // escape reads what stands behind a backslash at i-1, and returns where it ends.
 func escape(l []byte, i int) (byte, int) {
 	if l[i] == 'x' && i+2 < len(l) {
-		var b byte
-		if n, err := fmt.Sscanf(string(l[i+1:i+3]), "%02x", &b); n == 1 && err == nil {
-			return b, i + 2
+		var b [1]byte
+		if _, err := hex.Decode(b[:], l[i+1:i+3]); err == nil {
+			return b[0], i + 2
 		}
 	}
 	switch l[i] {

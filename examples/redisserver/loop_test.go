@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 )
 
 // looped is a server that serves its clients by one loop, until the test ends.
@@ -43,12 +44,20 @@ func testCommand(t *testing.T, name string, run func(c *client)) {
 	t.Cleanup(func() { delete(commands, name) })
 }
 
+// orEnd waits in a command until the test lets it go on, or the server ends.
+func orEnd(c *client, end chan struct{}) {
+	select {
+	case <-end:
+	case <-c.s.ctx.Done():
+	}
+}
+
 // A client that waits, in a command of which nobody knew that it would, holds nobody up; and what it sends meanwhile has its turn afterwards.
 func TestLoopGoesOn(t *testing.T) {
-	begun, end := make(chan struct{}), make(chan struct{})
+	begun, end := make(chan struct{}, 1), make(chan struct{}, 1)
 	testCommand(t, "test.wait", func(c *client) {
 		begun <- struct{}{}
-		<-end
+		orEnd(c, end)
 		c.ok()
 	})
 	s, addr := looped(t)
@@ -86,7 +95,7 @@ func TestLoopMutes(t *testing.T) {
 	end := make(chan struct{})
 	testCommand(t, "test.wait", func(c *client) {
 		c.leave()
-		<-end
+		orEnd(c, end)
 		c.ok()
 	})
 	s, addr := looped(t)
@@ -105,7 +114,7 @@ func TestLoopMutes(t *testing.T) {
 		}
 		return n
 	}
-	for i := 0; muted() == 0; i++ {
+	for muted() == 0 {
 		if _, err := a.Write(encode("ping")); err != nil {
 			t.Fatal(err)
 		}
@@ -115,8 +124,13 @@ func TestLoopMutes(t *testing.T) {
 	if got, err := a.reply(); got != okReply || err != nil {
 		t.Fatalf("%q, %v", got, err)
 	}
-	if got := a.do(t, "echo", "x"); got != "+PONG\r\n" || muted() != 0 {
-		t.Errorf("%q, %d muted", got, muted())
+	if got := a.do(t, "echo", "x"); got != "+PONG\r\n" {
+		t.Errorf("%q", got)
+	}
+	for deadline := time.Now().Add(time.Minute); muted() != 0; runtime.Gosched() { // when the turn is over that the answers are of
+		if time.Now().After(deadline) {
+			t.Fatal("it is never listened to again")
+		}
 	}
 }
 
@@ -182,21 +196,27 @@ func TestLoopEnds(t *testing.T) {
 		return runtime.NumGoroutine(), len(list)
 	}
 	goroutines, files := count()
-	t.Run("", func(t *testing.T) {
-		s, addr := looped(t)
-		expect(t, addr, okReply, "set", "a", strings.Repeat("v", 1<<20))
+	var clients []*talker // they stay when the server ends
+	t.Run("", func(inner *testing.T) {
+		s, addr := looped(inner)
+		expect(inner, addr, okReply, "set", "a", strings.Repeat("v", 1<<20))
 		for _, sends := range [][]byte{
 			nil, encode("ping"), encode("set", "b", "x")[:20], encode("test.wait"), encode("wait", "1", "0"), bytes.Repeat(encode("get", "a"), 100),
 		} {
-			if _, err := talkTo(t, addr).Write(sends); err != nil {
-				t.Fatal(err)
+			c := talkTo(t, addr)
+			if _, err := c.Write(sends); err != nil {
+				inner.Fatal(err)
 			}
+			clients = append(clients, c)
 		}
 		<-begun
 		for s.stats.connections.Load() != 7 || s.stats.commands.Load() < 3 {
 			runtime.Gosched()
 		}
 	})
+	for _, c := range clients {
+		c.Close()
+	}
 	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
 		g, f := count()
 		if g <= goroutines && f <= files {
@@ -204,6 +224,37 @@ func TestLoopEnds(t *testing.T) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, %d descriptors; before: %d, %d", g, f, goroutines, files)
+		}
+	}
+}
+
+// A client gets all of its answer also when there is no descriptor left to wait with.
+func TestNoDescriptorLeft(t *testing.T) {
+	p := spawn(t, "-loops", "1")
+	value := strings.Repeat("v", 8<<20)
+	c, other := talkTo(t, p.addr), talkTo(t, p.addr)
+	if got := other.do(t, "set", "a", value); got != okReply {
+		t.Fatal(got)
+	}
+	for range 40 * minCaution { // it was a turn that took long; who has moved out for that comes back
+		c.do(t, "ping")
+	}
+	none := unix.Rlimit{Cur: 2, Max: 2} // those that it has it keeps
+	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &none, nil); err != nil {
+		t.Fatal(err)
+	}
+	const times = 4
+	if _, err := c.Write(bytes.Repeat(encode("get", "a"), times)); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 { // meanwhile all is sent that there is room for
+		if got := other.do(t, "ping"); got != "+PONG\r\n" {
+			t.Fatalf("%q", got)
+		}
+	}
+	for range times {
+		if got, err := c.reply(); len(got) != len(value)+len("$8388608\r\n\r\n") || err != nil {
+			t.Fatalf("%d bytes, %v", len(got), err)
 		}
 	}
 }

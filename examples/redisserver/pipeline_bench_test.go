@@ -7,17 +7,17 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hessonite/kv/cluster"
 )
 
-// endless is a connection on which the same requests come, n times, and where answers go nowhere.
+// endless is a connection on which the same requests come, n times, and where answers go nowhere, or nothing goes any more.
 type endless struct {
 	net.Conn
 	requests []byte
 	n        int
+	broken   error
 }
 
 func (e *endless) Read(b []byte) (int, error) {
@@ -26,9 +26,15 @@ func (e *endless) Read(b []byte) (int, error) {
 	}
 	return copy(b, e.requests), nil
 }
-func (e *endless) Write(b []byte) (int, error)     { return len(b), nil }
-func (e *endless) Close() error                    { return nil }
-func (e *endless) SetReadDeadline(time.Time) error { return nil }
+
+func (e *endless) Write(b []byte) (int, error) {
+	if e.broken != nil {
+		return 0, e.broken
+	}
+	return len(b), nil
+}
+
+func (e *endless) Close() error { return nil }
 
 // BenchmarkPipeline is what a request costs, without the network: 16 that come together, as redis-benchmark -P 16 sends them.
 func BenchmarkPipeline(b *testing.B) {

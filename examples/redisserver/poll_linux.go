@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -114,6 +115,15 @@ func now(do func(int, []byte) (int, error), name string, fd int, b []byte) (int,
 			return 0, os.NewSyscallError(name, err)
 		}
 	}
+}
+
+// roomWithin reports whether more can be written before a while is over.
+func roomWithin(fd int, while time.Duration) (bool, error) {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(while.Milliseconds()))
+	if err == unix.EINTR {
+		return false, nil
+	}
+	return n > 0, os.NewSyscallError("poll", err)
 }
 
 func closeNow(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) }

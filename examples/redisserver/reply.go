@@ -11,6 +11,7 @@ import (
 
 const (
 	maxPending   = 64 << 10 // bytes of replies that wait for more before they are sent
+	maxPiece     = 1 << 20  // bytes that may take writeTimeout
 	writeTimeout = time.Minute
 )
 
@@ -24,15 +25,17 @@ type reply struct {
 	err   error // of the connection: nothing is sent any more
 }
 
-// flush sends what is there. A client that takes nothing for too long is left.
+// flush sends what is there, piece by piece: a client that takes nothing for too long is left, a slow one is not. What is answered to one that has gone is
+// thrown away.
 func (r *reply) flush() error {
-	if r.err != nil || len(r.out) == 0 {
-		return r.err
-	}
-	n, before := r.busy.begin(sending)
-	_, r.err = r.conn.Write(r.out)
-	if !r.busy.end(n, before) && r.err == nil {
-		r.err = os.ErrDeadlineExceeded // at the last moment; the connection may not take the next one
+	for out := r.out; len(out) > 0 && r.err == nil; {
+		piece := out[:min(len(out), maxPiece)]
+		n, before := r.busy.begin(sending)
+		_, r.err = r.conn.Write(piece)
+		if !r.busy.end(n, before) && r.err == nil {
+			r.err = os.ErrDeadlineExceeded // at the last moment; the connection may not take the next one
+		}
+		out = out[len(piece):]
 	}
 	if r.out = r.out[:0]; cap(r.out) > keptBuffer {
 		r.out = nil

@@ -23,6 +23,7 @@ const (
 	firstRead, leastRead = 16 << 10, 4 << 10 // room for what comes
 	growth               = 1 << 20           // memory is taken as bytes come, not as they are announced
 	keptBuffer           = 1 << 20           // of a client, between two commands
+	keptWords            = 1 << 10
 )
 
 // protocolError is what the client is told before the connection is closed.
@@ -58,12 +59,21 @@ func (r *requests) buffered() int { return len(r.buf) - r.pos }
 
 // receive reads once, when there is no whole command. The words of those before are gone.
 func (r *requests) receive() error {
-	r.text = r.text[:0]
+	rest := r.buffered()
 	switch {
-	case r.buffered() == 0 && (cap(r.buf) > keptBuffer || cap(r.words) > keptBuffer/wordOverhead):
-		*r = requests{in: r.in, next: -1}
-	case r.buffered() == 0 || cap(r.buf)-len(r.buf) < leastRead:
+	case cap(r.buf) > keptBuffer && rest < keptBuffer/2:
+		r.buf, r.pos = append(make([]byte, 0, max(firstRead, 2*rest)), r.buf[r.pos:]...), 0
+	case rest == 0 || cap(r.buf)-len(r.buf) < leastRead:
 		r.buf, r.pos = r.buf[:copy(r.buf, r.buf[r.pos:])], 0
+	}
+	if r.text = r.text[:0]; cap(r.text) > maxLine {
+		r.text = nil
+	}
+	if cap(r.words) > keptWords {
+		r.words = nil
+	}
+	if len(r.spans) == 0 && cap(r.spans) > keptWords {
+		r.spans = nil
 	}
 	return r.look()
 }
@@ -178,7 +188,7 @@ func wordAt(b []byte, at int) (size, end int, err error) {
 		return 0, 0, err
 	}
 	if len(line) == 0 || line[0] != '$' {
-		return 0, 0, protocolError(fmt.Sprintf("expected '$', got '%s'", clean(line[:min(len(line), 1)])))
+		return 0, 0, protocolError(fmt.Sprintf("expected '$', got '%s'", clean(b[at:at+1])))
 	}
 	n, err := parseInt(line[1:])
 	if err != nil || n < 0 || n > maxRequest {

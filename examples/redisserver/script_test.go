@@ -106,6 +106,7 @@ func (c *talker) do(t testing.TB, words ...string) string {
 
 // reply reads one value of any kind of the protocol's versions 2 and 3.
 func (c *talker) reply() (string, error) {
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	l, err := c.in.ReadString('\n')
 	if err != nil || len(l) < 3 {
 		return l, errors.Join(err, io.ErrUnexpectedEOF)

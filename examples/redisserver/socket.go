@@ -115,7 +115,9 @@ func (s *socket) Write(b []byte) (int, error) {
 	for s.file == nil {
 		n, err := writeNow(s.fd, b[sent:])
 		if sent += n; err == errNotYet {
-			err = s.waits()
+			if err = s.waits(); err != nil { // out of file descriptors
+				err = s.waitForRoom()
+			}
 		}
 		if sent == len(b) || err != nil {
 			return sent, err
@@ -124,6 +126,24 @@ func (s *socket) Write(b []byte) (int, error) {
 	n, err := s.file.Write(b[sent:])
 	return sent + n, err
 }
+
+// waitForRoom waits, at the cost of a thread, until there is room for more.
+func (s *socket) waitForRoom() error {
+	for {
+		if room, err := roomWithin(s.fd, roomEvery); room || err != nil {
+			return err
+		}
+		s.mu.Lock()
+		until := s.writeDeadline
+		s.mu.Unlock()
+		if !until.IsZero() && !time.Now().Before(until) {
+			return os.ErrDeadlineExceeded
+		}
+	}
+}
+
+// roomEvery is how often who waits for room looks whether it may go on.
+const roomEvery = 100 * time.Millisecond
 
 // Close closes it. Nobody may use it any more.
 func (s *socket) Close() error {
