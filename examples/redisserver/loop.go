@@ -49,7 +49,8 @@ type loop struct {
 const (
 	maxSpins   = 100                   // looks that take about as long as it takes to put a thread to sleep and to wake it
 	spinFor    = 50 * time.Microsecond // who slept no longer had better looked
-	slowWrite  = 50 * time.Microsecond // it has waited for something
+	slowWrite  = 50 * time.Microsecond // it has waited for something,
+	slowWrites = 3                     // if that happens so many times in a row
 	guardEvery = 5 * time.Millisecond
 	guardIdle  = 100 // looks without a turn after which the guard sleeps
 )
@@ -131,7 +132,7 @@ func (l *loop) next(term uint64, last *socket) *socket {
 			return nil
 		}
 		if last != nil {
-			l.turns.saw(false)
+			l.turns.saw(false, 1)
 			last = nil
 		}
 		if s := l.popLocked(); s != nil {
@@ -250,7 +251,7 @@ func (l *loop) look(seen uint64, idle int) (uint64, int) {
 	case l.turn != seen:
 		return l.turn, 0
 	case l.running:
-		l.turns.saw(true)
+		l.turns.saw(true, 1)
 		l.passLocked()
 		return seen, 0
 	}
@@ -312,9 +313,9 @@ func (l *loop) Close() error {
 	return l.poll.close()
 }
 
-// caution is with what clients move out before they do it, since it took long without: the next 16, for 16 turns, and twice as many each time that it has taken
-// long again. Any goroutine may ask and tell.
-type caution struct{ left, turns atomic.Int32 }
+// caution is with what clients move out before they do what took long without, several times in a row: once may be the scheduler's fault. The next 16 move out,
+// for 16 turns, and for twice as many each time that it takes long again. Any goroutine may ask and tell.
+type caution struct{ inRow, left, turns atomic.Int32 }
 
 const minCaution, maxCaution = 16, 1024
 
@@ -324,14 +325,18 @@ func (k *caution) wary() bool { return k.left.Load() > 0 && k.left.Add(-1) >= 0 
 // stay is how many turns it stays away.
 func (k *caution) stay() int { return int(k.turns.Load()) }
 
-// saw is told how it went without.
-func (k *caution) saw(slow bool) {
-	switch n := k.turns.Load(); {
-	case slow:
+// saw is told how it went without, and how many times in a row are enough.
+func (k *caution) saw(slow bool, enough int32) {
+	n := k.turns.Load()
+	switch {
+	case !slow:
+		if n != 0 || k.inRow.Load() != 0 {
+			k.turns.Store(0)
+			k.inRow.Store(0)
+		}
+	case k.inRow.Add(1) >= enough || n != 0:
 		k.turns.Store(min(max(2*n, minCaution), maxCaution))
 		k.left.Store(minCaution)
-	case n != 0:
-		k.turns.Store(0)
 	}
 }
 

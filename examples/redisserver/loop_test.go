@@ -165,6 +165,13 @@ func TestClientsMoveOut(t *testing.T) {
 
 func TestCaution(t *testing.T) {
 	var k caution
+	for range 3 { // one that was fast begins anew
+		k.saw(true, 3)
+		k.saw(true, 3)
+		k.saw(false, 3)
+	}
+	k.saw(true, 3)
+	k.saw(true, 3)
 	for _, want := range []int{0, 16, 32, 64, 128, 256, 512, 1024, 1024} {
 		n := 0
 		for k.wary() {
@@ -173,10 +180,10 @@ func TestCaution(t *testing.T) {
 		if k.stay() != want || n != min(want, minCaution) {
 			t.Fatalf("%d for %d turns, want %d", n, k.stay(), want)
 		}
-		k.saw(true)
+		k.saw(true, 3)
 	}
-	k.saw(false)
-	if k.saw(true); k.stay() != minCaution {
+	k.saw(false, 3)
+	if k.saw(true, 1); k.stay() != minCaution {
 		t.Error(k.stay())
 	}
 }

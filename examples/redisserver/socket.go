@@ -64,7 +64,7 @@ func (s *socket) write() (since time.Time) {
 // wrote is told what write has returned, when it is done.
 func (s *socket) wrote(since time.Time) {
 	if !since.IsZero() {
-		s.loop.writes.saw(time.Since(since) > slowWrite)
+		s.loop.writes.saw(time.Since(since) > slowWrite, slowWrites)
 	}
 }
 
