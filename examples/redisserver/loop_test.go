@@ -267,10 +267,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 }
 
 // brokenPoller fails when it is told to.
-type brokenPoller struct {
-	poller
-	fail chan error
-}
+type brokenPoller struct{ fail chan error }
 
 func (p brokenPoller) wait(bool) ([]int32, error) { return nil, <-p.fail }
 func (p brokenPoller) add(int) error              { return nil }
