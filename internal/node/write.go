@@ -237,8 +237,12 @@ func (n *Node) writeHere(ctx context.Context, r *reign, ops []Op, o WriteOptions
 	case err != nil:
 		return cluster.Version{}, err
 	}
-	if lsn == 0 { // nothing to do but conditions, which hold
-		return r.version(seen), n.settle(ctx, r, seen)
+	if lsn == 0 { // nothing to do but conditions, which hold: the version is that of what was seen
+		v := cluster.Version{}
+		if seen > 0 {
+			v = n.versionAt(r, seen)
+		}
+		return v, n.settle(ctx, r, seen)
 	}
 	v := cluster.NewVersion(r.group, r.epoch, lsn)
 	if o.Local {
