@@ -170,7 +170,8 @@ type writeVersion struct{ v *Version }
 
 func (o writeVersion) applyWrite(w *writeConfig) { w.version = o.v }
 
-// WriteVersion stores the version of the write in *v, also when the write ended with ErrUnconfirmed.
+// WriteVersion stores the version of the write in *v, also when the write ended with ErrUnconfirmed. That of a write that changes nothing is the version of
+// what it has seen of its keys, and the zero one if they have left no trace.
 func WriteVersion(v *Version) WriteOption { return writeVersion{v} }
 
 type after struct{ key []byte }
