@@ -44,7 +44,8 @@ type client struct {
 	pipeline pipeline
 	counts   counts     // since it last waited
 	buf      []byte     // a value on its way out
-	version  kv.Version // of the last write
+	wrote    kv.Version // by the last write; of one that changed nothing what it has seen
+	version  kv.Version // the last one that was written
 	writes   []kv.WriteOption
 	word     [32]byte // the command's name in lower case
 	said     [32]byte // the last one, as it came
@@ -144,7 +145,7 @@ func (s *server) newClient(conn net.Conn) *client {
 	c := &client{s: s, id: s.nextID.Add(1), since: time.Now(), known: s.cfg.password == ""}
 	c.reply = reply{conn: conn, proto: 2, busy: &c.busy}
 	c.requests = newRequests(conn)
-	c.writes = []kv.WriteOption{kv.WriteVersion(&c.version)}
+	c.writes = []kv.WriteOption{kv.WriteVersion(&c.wrote)}
 	if s.cfg.clustered() {
 		c.writes = append(c.writes, kv.LocalOnly())
 	}
@@ -214,6 +215,7 @@ func (c *client) answer() (goesOn bool) {
 		}
 		c.settle()
 		c.run(args)
+		c.noteVersion()
 		if cap(c.buf) > keptBuffer {
 			c.buf = nil
 		}
@@ -221,6 +223,14 @@ func (c *client) answer() (goesOn bool) {
 	c.settle()
 	c.count()
 	return c.flush() == nil && !c.closing && c.s.ctx.Err() == nil
+}
+
+// noteVersion keeps what the last write wrote, for WAIT: one that changed nothing, or failed, takes nothing back.
+func (c *client) noteVersion() {
+	now, last := c.wrote, c.version
+	if !now.IsZero() && (now.Group() != last.Group() || now.Epoch() > last.Epoch() || now.Epoch() == last.Epoch() && now.LSN() > last.LSN()) {
+		c.version = now
+	}
 }
 
 // timed runs what may take no longer than -timeout, a write or something else.
@@ -234,7 +244,7 @@ func (c *client) timed(write bool, f func()) {
 	if !c.busy.end(n, before) { // it took too long: the next command gets another context
 		c.arm()
 	}
-	if !since.IsZero() {
+	if c.socket != nil {
 		c.socket.wrote(since)
 	}
 }

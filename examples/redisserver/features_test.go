@@ -163,6 +163,20 @@ func TestGoneClient(t *testing.T) {
 	}
 }
 
+// WAIT is for the last write that wrote something: those behind it that did not take nothing back.
+func TestWriteThatWaitIsFor(t *testing.T) {
+	s := opened(t)
+	var sent []byte
+	for _, words := range [][]string{{"set", "a", "1"}, {"set", "b", "2"}, {"del", "none"}, {"set", "a", "x", "nx"}, {"persist", "none"}, {"get", "a"}} {
+		sent = append(sent, encode(words...)...)
+	}
+	c := s.newClient(&endless{requests: sent, n: 1})
+	c.serve()
+	if want := s.node.Status().LSN; want == 0 || c.version.LSN() != want {
+		t.Errorf("the last write is %v, the log stands at %d", c.version, want)
+	}
+}
+
 // What a client has sent in the past costs nothing, whatever came behind it.
 func TestKeptMemory(t *testing.T) {
 	many := "*100000\r\n" + strings.Repeat("$1\r\nx\r\n", 100000)

@@ -47,7 +47,7 @@ type loop struct {
 }
 
 const (
-	maxSpins   = 100                   // looks that take about as long as it takes to put a thread to sleep and to wake it
+	maxSpins   = 100                   // looks, of 0.12 µs each on the machine that this was tuned on
 	spinFor    = 50 * time.Microsecond // who slept no longer had better looked
 	slowWrite  = 50 * time.Microsecond // it has waited for something,
 	slowWrites = 3                     // if that happens so many times in a row

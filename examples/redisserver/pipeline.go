@@ -59,6 +59,7 @@ func (c *client) settle() {
 			c.setDone(c.s.node.Set(c.ctx, kv[0], kv[1], c.writes...))
 		}
 	})
+	c.noteVersion()
 	p.pairs, p.size = p.pairs[:0], 0
 }
 

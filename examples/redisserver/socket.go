@@ -61,7 +61,7 @@ func (s *socket) write() (since time.Time) {
 	return time.Now()
 }
 
-// wrote is told what write has returned, when it is done.
+// wrote is told what write has returned, if it was called, when the write is done.
 func (s *socket) wrote(since time.Time) {
 	if !since.IsZero() {
 		s.loop.writes.saw(time.Since(since) > slowWrite, slowWrites)
